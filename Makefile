@@ -1,0 +1,59 @@
+# Every target does its own set-up: a fresh machine needs Python 3.11 or newer, make, and the
+# package index that pip is set to.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Exact versions; torch first and by itself, so that a local CPU build is taken where there is one.
+CONSTRAINTS := constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test check format bench base base-gate clean
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.train: pyproject.toml $(CONSTRAINTS)
+	@echo "Setting up $(VENV) (a few minutes the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -c $(CONSTRAINTS) "$$(grep -E '^torch==' $(CONSTRAINTS))"
+	@$(PIP) -c $(CONSTRAINTS) -e ".[train]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	@$(PIP) -c $(CONSTRAINTS) -e ".[train,dev]"
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@$(PIP) -c $(CONSTRAINTS) -e ".[bench]"
+	@touch $@
+
+demo: $(VENV)/.train ## fifteen examples in, a tuned model that answers
+	@$(BIN)/kamerton demo $(if $(KEEP),--keep)
+
+serve: $(VENV)/.train ## the server, in the foreground
+	@$(BIN)/kamerton serve
+
+test: $(VENV)/.dev ## the whole suite
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## put the code in order
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.bench ## measure against the field's stock trainer
+	@$(BIN)/python -m benchmarks
+
+base: $(VENV)/.train ## make the embedded base model anew (about an hour on one core)
+	@$(BIN)/python -m recipes.kamerton_nano_001 $(ARGS)
+
+base-gate: $(VENV)/.train ## does the embedded base model hold what its card says?
+	@$(BIN)/python -m recipes.kamerton_nano_001.gate $(ARGS)
+
+clean: ## remove the virtual environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

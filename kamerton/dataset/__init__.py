@@ -1,0 +1,1 @@
+"""Examples in, findings out; plain Python without torch."""

@@ -1,0 +1,91 @@
+"""What can go wrong, in our words; each surface turns these into its own status codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with one field; `field` is a snake_case path such as
+    `tuned_model.tuning_task.training_data.examples.examples[7].output`."""
+
+    field: str
+    description: str
+
+
+class KamertonError(Exception):
+    """Base of all; the message says what is wrong, where, and what to do next."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidArgument(KamertonError):
+    """The caller sent something that can never work."""
+
+    def __init__(self, message: str, violations: tuple[Violation, ...] = ()) -> None:
+        super().__init__(message)
+        self.violations = violations
+
+    @classmethod
+    def of(cls, field: str, description: str) -> InvalidArgument:
+        """One wrong field."""
+        return cls(f"{field}: {description}", (Violation(field, description),))
+
+
+class InvalidKey(InvalidArgument):
+    """An API key that this server did not issue, or has revoked."""
+
+
+class TooLarge(InvalidArgument):
+    """A request body over the limit."""
+
+
+class NotFound(KamertonError):
+    """No such thing, or none that this caller may see."""
+
+
+class AlreadyExists(KamertonError):
+    """The id is taken."""
+
+
+class Unauthenticated(KamertonError):
+    """No credential, or one that is not good."""
+
+
+class PermissionDenied(KamertonError):
+    """A good credential that does not reach this far."""
+
+
+class FailedPrecondition(KamertonError):
+    """Right in itself, but not in the present state."""
+
+
+class ResourceExhausted(KamertonError):
+    """A quota, queue, memory or disk is full."""
+
+
+class Unavailable(KamertonError):
+    """Out of service for the moment; trying again later may help."""
+
+
+class Unimplemented(KamertonError):
+    """Known, and not offered by this server."""
+
+
+class Cancelled(KamertonError):
+    """Given up because somebody asked for it."""
+
+
+class Internal(KamertonError):
+    """Our own mistake."""
+
+
+def by_name(kind: str) -> type[KamertonError]:
+    """The class called `kind`; Internal for names from another version."""
+    found = globals().get(kind)
+    if isinstance(found, type) and issubclass(found, KamertonError):
+        return found
+    return Internal

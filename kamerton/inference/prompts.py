@@ -1,0 +1,71 @@
+"""Contents to token ids: the only renderer, shared by training and serving.
+
+The format is Gemma's chat template. Turn marks are put in as token ids, never as text, so that a
+user who writes `<end_of_turn>` has written thirteen characters and not the end of a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from kamerton.errors import FailedPrecondition
+from kamerton.types import Content
+
+
+class Renderer:
+    """Renders prompts and answers with the tokenizer of one base model."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        # Special tokens in the user's text are text.
+        self._tokenizer.encode_special_tokens = True
+        self.bos = self._mark("<bos>")
+        self.eos = self._mark("<eos>")
+        self.start_of_turn = self._mark("<start_of_turn>")
+        self.end_of_turn = self._mark("<end_of_turn>")
+
+    @classmethod
+    def load(cls, folder: Path) -> Renderer:
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")))
+
+    @property
+    def stops(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        return frozenset({self.end_of_turn, self.eos})
+
+    def prompt(self, contents: Sequence[Content]) -> list[int]:
+        """Everything up to the place where the answer begins, with exactly one BOS in front."""
+        system = "\n\n".join(c.text.strip() for c in contents if c.role == "system")
+        turns = [content for content in contents if content.role != "system"]
+        ids = [self.bos]
+        for number, turn in enumerate(turns):
+            text = turn.text.strip()
+            if number == 0 and system:
+                text = f"{system}\n\n{text}"
+            ids += [self.start_of_turn, *self._encode(f"{turn.role}\n{text}"), self.end_of_turn]
+            ids += self._encode("\n")
+        return [*ids, self.start_of_turn, *self._encode("model\n")]
+
+    def answer(self, text: str) -> list[int]:
+        """The tokens that carry loss: the answer and the mark that ends it."""
+        return [*self._encode(text.strip()), self.end_of_turn]
+
+    def text(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _mark(self, token: str) -> int:
+        mark = self._tokenizer.token_to_id(token)
+        if mark is None:
+            raise FailedPrecondition(
+                f"The tokenizer has no {token}: only base models with Gemma's turn tokens can be "
+                "used so far."
+            )
+        return int(mark)

@@ -1,0 +1,69 @@
+"""Loads a base model, and puts LoRA adapters on it and off again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from kamerton.errors import FailedPrecondition
+from kamerton.inference import catalog
+from kamerton.inference.prompts import Renderer
+from kamerton.types import BaseModel
+
+SMALL = 100_000_000
+"""Below this many parameters a CPU is fastest in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBase:
+    """A base model in memory, frozen, with the renderer that belongs to it."""
+
+    base_model: BaseModel
+    model: Any
+    """A transformers causal language model in evaluation mode."""
+    renderer: Renderer
+    device: torch.device
+    is_small: bool
+    """On a CPU it is fastest in float32 and on one thread."""
+
+
+def load(base_model: BaseModel, device: str = "auto") -> LoadedBase:
+    """Raises NotFound without weights, FailedPrecondition when they were changed on disk."""
+    folder = catalog.folder(base_model)
+    check_hashes(folder)
+    where = torch.device(_device(device))
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, attn_implementation="sdpa", local_files_only=True
+    )
+    count = sum(parameter.numel() for parameter in model.parameters())
+    small = where.type == "cpu" and count < SMALL
+    model.to(where, torch.float32 if small else torch.bfloat16)
+    model.requires_grad_(False)
+    model.eval()
+    return LoadedBase(base_model, model, Renderer.load(folder), where, small)
+
+
+def check_hashes(folder: Path) -> None:
+    """Compare the files with SHA256SUMS, where the folder has one."""
+    sums = folder / "SHA256SUMS"
+    if not sums.exists():
+        return
+    for line in sums.read_text().splitlines():
+        expected, name = line.split()
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+                raise FailedPrecondition(
+                    f"{folder / name} is not the file that SHA256SUMS beside it names: "
+                    "install the package again."
+                )
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,110 @@
+"""Child processes that talk in lines and end when their parent ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+CHANNEL = "KAMERTON_CHANNEL"
+"""Environment variable that tells a child the descriptor of its channel."""
+
+
+class Channel:
+    """One end of a two-way pipe of lines; sending is safe from any thread."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._reader: BinaryIO = end.makefile("rb")
+        self._sending = threading.Lock()
+
+    def send(self, line: bytes) -> None:
+        """Send one message, which must not hold a newline. Raises OSError when nobody listens."""
+        with self._sending:
+            self._socket.sendall(line + b"\n")
+
+    def lines(self) -> Iterator[bytes]:
+        """The messages of the other end; ends when the other process does."""
+        try:
+            for line in self._reader:
+                yield line.rstrip(b"\n")
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Tell the other end that there is nothing more to come."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # The other end was faster.
+        self._socket.close()
+
+
+class Child:
+    """A Python module running as a child process, with a channel to it."""
+
+    def __init__(self, module: str, log: Path) -> None:
+        ours, theirs = socket.socketpair()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with theirs, log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[theirs.fileno()],
+                # Ctrl-C in a terminal is for the parent, which then ends its children in order.
+                start_new_session=True,
+                env={**os.environ, CHANNEL: str(theirs.fileno())},
+            )
+        self.channel = Channel(ours)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def exit_status(self) -> int | None:
+        return self._process.poll()
+
+    def close(self, patience: float = 5.0) -> None:
+        """End the child: by closing its channel, and by force when that is not heard."""
+        self.channel.close()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def parent_channel() -> Channel:
+    """The channel to the parent of this process; only for modules started by `Child`."""
+    return Channel(socket.socket(fileno=int(os.environ.pop(CHANNEL))))
+
+
+def follow_parent(channel: Channel, on_line: Callable[[bytes], None]) -> None:
+    """Hand the parent's messages to `on_line` in a thread, and end this process at their end.
+
+    The end of the channel is the end of the parent, however it died: the kernel closes its side.
+    Ending at once is right because everything that must last is published whole.
+    """
+
+    def follow() -> None:
+        for line in channel.lines():
+            on_line(line)
+        os._exit(0)
+
+    threading.Thread(target=follow, name="parent", daemon=True).start()

@@ -1,0 +1,113 @@
+"""Puts the parts together as the settings say."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from kamerton.errors import Unavailable
+from kamerton.inference import catalog
+from kamerton.inference.catalog import EMBEDDED, Catalog
+from kamerton.inference.engine_process import EngineProcess
+from kamerton.inference.prompts import Renderer
+from kamerton.interfaces import InferenceEngine, Runner
+from kamerton.service.runners import LocalRunner
+from kamerton.settings import Settings
+from kamerton.store import tuned_models
+from kamerton.store.database import Database
+from kamerton.types import BaseModel, Chunk, GenerationConfig
+
+
+@dataclass
+class App:
+    """What every verb is given first."""
+
+    settings: Settings
+    database: Database
+    catalog: Catalog
+    engine: InferenceEngine
+    runner: Runner
+
+    def renderer(self, base_model: BaseModel) -> Renderer:
+        """The renderer of a base model, kept after its first use."""
+        if base_model.name not in self._renderers:
+            self._renderers[base_model.name] = Renderer.load(catalog.folder(base_model))
+        return self._renderers[base_model.name]
+
+    def folder(self, uid: str) -> Path:
+        """Where everything of one tuned model lies: examples, checkpoints, adapter."""
+        return tuned_model_folder(self.settings, uid)
+
+    def close(self) -> None:
+        self.runner.close()
+        self.engine.close()
+        self.database.close()
+
+    @cached_property
+    def _renderers(self) -> dict[str, Renderer]:
+        return {}
+
+
+class NoTrainingStack:
+    """Stands in for engine and runner where the `train` extra is not installed."""
+
+    REASON = (
+        "This server has no PyTorch and can neither tune nor answer. "
+        "Install it with: pip install 'kamerton[train]'"
+    )
+
+    def generate(
+        self,
+        base_model: BaseModel,
+        adapter: Path | None,
+        prompt: Sequence[int],
+        config: GenerationConfig,
+    ) -> Iterator[Chunk]:
+        raise Unavailable(self.REASON)
+
+    def forget(self, adapter: Path) -> None:
+        pass
+
+    def wake(self) -> None:
+        pass
+
+    def warming(self) -> str | None:
+        return self.REASON
+
+    def close(self) -> None:
+        pass
+
+
+def build(settings: Settings) -> App:
+    """Open the database, and start engine and worker; both warm up while the server listens."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    models = Catalog.of(settings.base_models, settings.aliases)
+    database = Database(settings.database_address())
+    database.migrate()
+    remove_orphans(settings, database)
+    if importlib.util.find_spec("torch") is None:
+        missing = NoTrainingStack()
+        return App(settings, database, models, engine=missing, runner=missing)
+    logs = settings.data / "logs"
+    engine = EngineProcess(
+        (EMBEDDED,), settings.device, logs / "engine.log", settings.max_pending_answers
+    )
+    return App(settings, database, models, engine, LocalRunner(settings, logs / "worker.log"))
+
+
+def tuned_model_folder(settings: Settings, uid: str) -> Path:
+    return settings.data / "tuned_models" / uid
+
+
+def remove_orphans(settings: Settings, database: Database) -> None:
+    """Delete folders whose tuned model is gone; a crash may have left them."""
+    parent = settings.data / "tuned_models"
+    parent.mkdir(exist_ok=True)
+    known = tuned_models.uids(database)
+    for folder in parent.iterdir():
+        if folder.name not in known:
+            shutil.rmtree(folder, ignore_errors=True)

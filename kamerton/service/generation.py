@@ -1,0 +1,103 @@
+"""The verbs that ask a model: generate and count_tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kamerton.errors import FailedPrecondition, InvalidArgument
+from kamerton.service import access, tuned_models
+from kamerton.service.app import App
+from kamerton.types import BaseModel, Caller, Chunk, Content, GenerationConfig, State, TunedModel
+
+TUNED_INPUT_CHARACTERS = 40_000
+
+
+def generate(
+    app: App,
+    caller: Caller,
+    *,
+    base_model: str = "",
+    tuned_model: str = "",
+    contents: Sequence[Content],
+    config: GenerationConfig,
+) -> Iterator[Chunk]:
+    """Stream the answer of a base model or a tuned model.
+
+    Checks first and then returns the iterator, so that errors come before the first piece.
+    Raises NotFound, PermissionDenied, FailedPrecondition (not ACTIVE), InvalidArgument (too
+    long) and Unavailable.
+    """
+    access.require(caller, "infer")
+    base, tuned = _find(app, caller, base_model, tuned_model)
+    adapter: Path | None = None
+    defaults: BaseModel | TunedModel = base
+    if tuned is not None:
+        _check_state(tuned)
+        _check_characters(contents)
+        adapter, defaults = tuned_models.adapter_of(app, tuned), tuned
+    prompt = app.renderer(base).prompt(_check_turns(contents))
+    room = base.context_tokens - len(prompt)
+    if len(prompt) > base.input_token_limit:
+        raise InvalidArgument.of(
+            "contents",
+            f"{len(prompt)} tokens, at most {base.input_token_limit} for models/{base.name}",
+        )
+    filled = replace(
+        config,
+        temperature=defaults.temperature if config.temperature is None else config.temperature,
+        top_p=defaults.top_p if config.top_p is None else config.top_p,
+        top_k=defaults.top_k if config.top_k is None else config.top_k,
+        max_output_tokens=min(config.max_output_tokens or base.output_token_limit, room),
+    )
+    return app.engine.generate(base, adapter, prompt, filled)
+
+
+def count_tokens(
+    app: App,
+    caller: Caller,
+    *,
+    base_model: str = "",
+    tuned_model: str = "",
+    contents: Sequence[Content],
+) -> int:
+    """The prompt tokens that the same contents cost in `generate`, turn marks included."""
+    access.require(caller, "infer")
+    base, _ = _find(app, caller, base_model, tuned_model)
+    return len(app.renderer(base).prompt(_check_turns(contents)))
+
+
+def _find(
+    app: App, caller: Caller, base_model: str, tuned_model: str
+) -> tuple[BaseModel, TunedModel | None]:
+    if not tuned_model:
+        return app.catalog.find(base_model), None
+    tuned = access.visible(app, caller, tuned_model)
+    return app.catalog.find(tuned.base_model), tuned
+
+
+def _check_state(model: TunedModel) -> None:
+    if model.state is State.ACTIVE:
+        return
+    why = "its tuning has not finished yet"
+    if model.state is State.FAILED:
+        why = model.failure.message if model.failure else "its tuning failed"
+    raise FailedPrecondition(f"tunedModels/{model.id} is {model.state.value}: {why}")
+
+
+def _check_turns(contents: Sequence[Content]) -> Sequence[Content]:
+    turns = [content for content in contents if content.role != "system"]
+    if not turns:
+        raise InvalidArgument.of("contents", "must not be empty")
+    if turns[-1].role != "user":
+        raise InvalidArgument.of("contents", "must end with a turn of the user")
+    return contents
+
+
+def _check_characters(contents: Sequence[Content]) -> None:
+    count = sum(len(content.text) for content in contents)
+    if count > TUNED_INPUT_CHARACTERS:
+        raise InvalidArgument.of(
+            "contents", f"{count} characters, at most {TUNED_INPUT_CHARACTERS} for a tuned model"
+        )

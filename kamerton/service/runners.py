@@ -1,0 +1,67 @@
+"""Where workers run: a warm local process."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from kamerton.processes import Child
+from kamerton.settings import Settings
+from kamerton.store import operations
+from kamerton.store.database import Database
+
+WORKER = "kamerton.service.worker"
+
+
+class LocalRunner:
+    """One worker process beside the server; one that dies is started again."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings = settings
+        self._log = log
+        self._database = Database(settings.database_address())
+        self._ready = threading.Event()
+        self._closed = False
+        self._worker = ""
+        self._child = self._spawn()
+        threading.Thread(target=self._follow, name="worker", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def wake(self) -> None:
+        try:
+            self._child.channel.send(b"wake")
+        except OSError:
+            pass  # It died; its successor looks at the queue first.
+
+    def warming(self) -> str | None:
+        return None if self._ready.is_set() else "worker: loading the training stack"
+
+    def close(self) -> None:
+        self._closed = True
+        self._child.close()
+        self._database.close()
+
+    def _spawn(self) -> Child:
+        self._ready.clear()
+        self._worker = uuid.uuid4().hex
+        child = Child(WORKER, self._log)
+        child.channel.send(self._worker.encode())
+        child.channel.send(self._settings.to_json())
+        return child
+
+    def _follow(self) -> None:
+        while True:
+            for _ in self._child.channel.lines():  # It says one thing: that it is ready.
+                self._ready.set()
+            if self._closed:
+                return
+            self._child.kill()
+            # Certainly dead, so nobody need wait for its lease to run out.
+            operations.release(self._database, self._worker)
+            time.sleep(0.5)  # One that dies at once must not keep a core busy.
+            self._child = self._spawn()

@@ -1,0 +1,264 @@
+"""The verbs on tuned models: create, get, list, patch, cancel, delete."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import string
+import unicodedata
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kamerton.dataset.formats import check_limits
+from kamerton.errors import FailedPrecondition, InvalidArgument, Violation
+from kamerton.service import access
+from kamerton.service.app import App
+from kamerton.store import operations as operation_store
+from kamerton.store import tuned_models as store
+from kamerton.training import hyperparameters, rows
+from kamerton.training.trainer_process import write_examples
+from kamerton.types import (
+    BaseModel,
+    Caller,
+    Example,
+    Operation,
+    Page,
+    State,
+    TunedModel,
+)
+
+ID = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+DISPLAY_NAME_CHARACTERS = 40
+SAMPLING_LIMITS = {"temperature": (0.0, 2.0), "top_p": (0.0, 1.0), "top_k": (0, 2**31 - 1)}
+PATCHABLE = frozenset({"display_name", "description", "reader_project_numbers", *SAMPLING_LIMITS})
+
+
+def create(
+    app: App,
+    caller: Caller,
+    *,
+    base_model: str = "",
+    asked_base_model: str = "",
+    source: str | None = None,
+    examples: Sequence[Example],
+    tuned_model_id: str = "",
+    display_name: str = "",
+    description: str = "",
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    reader_project_numbers: tuple[int, ...] = (),
+    epoch_count: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    learning_rate_multiplier: float | None = None,
+) -> Operation:
+    """Queue the tuning of a base model, or of the tuned model `source`, on `examples`.
+
+    Everything is checked before the answer: InvalidArgument names every bad field and example.
+    Also raises NotFound, AlreadyExists, FailedPrecondition (a source that is not ACTIVE) and
+    ResourceExhausted.
+    """
+    access.require(caller, "tuning")
+    parent = None if source is None else _active(app, caller, source)
+    base = app.catalog.find(base_model if parent is None else parent.base_model)
+    sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
+    violations = [
+        *_check_names(tuned_model_id, display_name),
+        *_check_sampling(sampling),
+        *check_limits(examples),
+    ]
+    try:
+        chosen = hyperparameters.choose(
+            len(examples),
+            base,
+            epoch_count=epoch_count,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_multiplier=learning_rate_multiplier,
+        )
+    except InvalidArgument as error:
+        violations += error.violations
+    if violations:
+        raise _all_wrong(violations)
+    now = datetime.now(UTC)
+    model = TunedModel(
+        id=tuned_model_id or new_id(display_name),
+        uid=uuid.uuid4().hex,
+        owner=caller.owner,
+        base_model=base.name,
+        asked_base_model=asked_base_model or f"models/{base.name}",
+        source=source,
+        state=State.CREATING,
+        hyperparameters=chosen,
+        example_count=len(examples),
+        total_steps=hyperparameters.total_steps(len(examples), chosen),
+        truncated_example_count=_count_truncated(app, base, examples),
+        temperature=base.temperature if temperature is None else temperature,
+        top_p=base.top_p if top_p is None else top_p,
+        top_k=base.top_k if top_k is None else top_k,
+        create_time=now,
+        update_time=now,
+        display_name=display_name,
+        description=description,
+        reader_project_numbers=reader_project_numbers,
+    )
+    operation = Operation(_random_characters(12), model)
+    _store(app, operation, examples, parent)
+    app.runner.wake()
+    return operation
+
+
+def get(app: App, caller: Caller, tuned_model_id: str) -> TunedModel:
+    return access.visible(app, caller, tuned_model_id)
+
+
+def list_(
+    app: App, caller: Caller, *, page_size: int, page_token: str = "", filter: str = ""
+) -> Page[TunedModel]:
+    """Newest first. The words of `filter` must all hold: `owner:me`, `writers:me` and
+    `readers:me` name what the caller owns, `readers:everyone` what is shared with everyone, any
+    other word is searched for in display name and description."""
+    words = filter.split()
+    if "readers:everyone" in words:
+        return Page()  # Nothing can be shared yet.
+    mine = {"owner:me", "writers:me", "readers:me"}
+    owner = caller.owner if mine & set(words) else access.sees(caller)
+    plain = [word for word in words if word not in mine]
+    return store.list_(app.database, owner, page_size, page_token, plain)
+
+
+def patch(app: App, caller: Caller, tuned_model_id: str, changes: Mapping[str, Any]) -> TunedModel:
+    """Change what may be changed; None clears a field, or gives back the base model's default."""
+    access.require(caller, "tuning")
+    model = access.visible(app, caller, tuned_model_id)
+    if unknown := changes.keys() - PATCHABLE:
+        raise InvalidArgument.of(sorted(unknown)[0], "cannot be changed after creation")
+    base = app.catalog.find(model.base_model)
+    cleared: dict[str, Any] = {
+        "display_name": "",
+        "description": "",
+        "reader_project_numbers": (),
+        "temperature": base.temperature,
+        "top_p": base.top_p,
+        "top_k": base.top_k,
+    }
+    values = {name: cleared[name] if v is None else v for name, v in changes.items()}
+    violations = [
+        *_check_names("", values.get("display_name", "")),
+        *_check_sampling({name: values.get(name) for name in SAMPLING_LIMITS}),
+    ]
+    if violations:
+        raise _all_wrong(violations)
+    patched = store.patch(app.database, tuned_model_id, values)
+    return patched or access.visible(app, caller, tuned_model_id)
+
+
+def cancel(app: App, caller: Caller, tuned_model_id: str) -> None:
+    """Ask for an end of the tuning; nothing happens to one that has ended."""
+    access.require(caller, "tuning")
+    model = access.visible(app, caller, tuned_model_id)
+    operation_store.cancel(app.database, model.uid)
+    app.runner.wake()
+
+
+def delete(app: App, caller: Caller, tuned_model_id: str) -> None:
+    """Remove a tuned model with all that belongs to it; a run in progress is given up."""
+    access.require(caller, "tuning")
+    model = access.visible(app, caller, tuned_model_id)
+    store.delete_(app.database, tuned_model_id)
+    app.runner.wake()
+    app.engine.forget(adapter_of(app, model))
+    shutil.rmtree(app.folder(model.uid), ignore_errors=True)
+
+
+def adapter_of(app: App, model: TunedModel) -> Path:
+    return app.folder(model.uid) / "adapter"
+
+
+def new_id(display_name: str) -> str:
+    """A slug of the display name and 12 random characters; only those when nothing is left."""
+    plain = unicodedata.normalize("NFKD", display_name.lower()).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-").lstrip(string.digits + "-")[:27].strip("-")
+    if not slug:
+        return secrets.choice(string.ascii_lowercase) + _random_characters(11)
+    return f"{slug}-{_random_characters(12)}"
+
+
+def _random_characters(count: int) -> str:
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(count))
+
+
+def _active(app: App, caller: Caller, id: str) -> TunedModel:
+    model = access.visible(app, caller, id)
+    if model.state is not State.ACTIVE:
+        raise FailedPrecondition(
+            f"tunedModels/{id} is {model.state.value}; only an ACTIVE one can be tuned further."
+        )
+    return model
+
+
+def _check_names(tuned_model_id: str, display_name: str) -> list[Violation]:
+    violations = []
+    if tuned_model_id and not ID.fullmatch(tuned_model_id):
+        violations.append(
+            Violation(
+                "tuned_model_id",
+                "must be at most 40 of a-z, 0-9 and -, begin with a letter and not end with -",
+            )
+        )
+    if len(display_name) > DISPLAY_NAME_CHARACTERS:
+        violations.append(
+            Violation(
+                "display_name",
+                f"{len(display_name)} characters, at most {DISPLAY_NAME_CHARACTERS}",
+            )
+        )
+    return violations
+
+
+def _check_sampling(sampling: Mapping[str, float | None]) -> list[Violation]:
+    violations = []
+    for name, value in sampling.items():
+        low, high = SAMPLING_LIMITS[name]
+        if value is not None and not low <= value <= high:
+            violations.append(Violation(name, f"must be from {low:g} to {high:g}"))
+    return violations
+
+
+def _all_wrong(violations: list[Violation]) -> InvalidArgument:
+    shown = "; ".join(f"{v.field}: {v.description}" for v in violations[:5])
+    more = f"; and {len(violations) - 5} more" if len(violations) > 5 else ""
+    return InvalidArgument(shown + more, tuple(violations))
+
+
+def _count_truncated(app: App, base: BaseModel, examples: Sequence[Example]) -> int:
+    # A token is at least a byte, so short examples need no tokenizer.
+    short = base.context_tokens // 4 - 16
+    renderer = app.renderer(base)
+    return sum(
+        rows.encode(renderer, example, base.context_tokens).truncated
+        for example in examples
+        if sum(len(content.text) for content in example.contents) + len(example.output) > short
+    )
+
+
+def _store(
+    app: App, operation: Operation, examples: Sequence[Example], parent: TunedModel | None
+) -> None:
+    """Keep the examples, and then the rows that tell of them; neither when one fails."""
+    folder = app.folder(operation.tuned_model.uid)
+    folder.mkdir()
+    try:
+        write_examples(examples, folder / "examples.jsonl")
+        if parent is not None:
+            # A copy, so that the parent may be deleted while the child trains.
+            shutil.copytree(adapter_of(app, parent), folder / "parent")
+        operation_store.add(app.database, operation, app.settings.max_pending_runs)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -1,0 +1,181 @@
+"""Carries one operation after another to ACTIVE or FAILED.
+
+This process owns the lease and the heartbeat; the training itself is its warm child, so that a
+crash or running out of memory ends one attempt at one run and nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import shutil
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from kamerton.errors import Internal
+from kamerton.inference.catalog import EMBEDDED, Catalog
+from kamerton.processes import Channel, follow_parent, parent_channel
+from kamerton.service.app import tuned_model_folder
+from kamerton.settings import Settings
+from kamerton.store import operations
+from kamerton.store.database import Database
+from kamerton.store.operations import Claim
+from kamerton.training.trainer_process import (
+    Event,
+    Failed,
+    Finished,
+    Ready,
+    Run,
+    Stepped,
+    TrainerProcess,
+)
+from kamerton.types import Failure, Snapshot
+
+POLL_SECONDS = 1.0
+"""How often to look at the queue when nobody wakes us; other servers may share it."""
+RESTART_SECONDS = 1.0
+"""A trainer that dies at once must not keep a core busy."""
+
+
+class Worker:
+    """Claims runs and has a trainer do them."""
+
+    def __init__(self, settings: Settings, owner: str, channel: Channel) -> None:
+        self._settings = settings
+        self._owner = owner
+        self._channel = channel
+        self._database = Database(settings.database_address())
+        self._catalog = Catalog.of(settings.base_models, settings.aliases)
+        self._numbers = itertools.count(1)
+        self._awake = threading.Event()
+        self._start_trainer()
+
+    def wake(self, line: bytes) -> None:
+        """Look at the queue, and whether the run in progress shall be cancelled."""
+        self._awake.set()
+
+    def work(self) -> None:
+        """For ever: this process ends when its parent does."""
+        while True:
+            self._awake.clear()
+            while not self._events.empty():
+                self._take_idle(self._events.get())
+            try:
+                claim = operations.claim(self._database, self._owner, self._settings.lease_seconds)
+                if claim is not None:
+                    self._carry(claim)
+                    continue
+            except Exception:  # A busy database, say: the lease brings the run back.
+                traceback.print_exc()
+            self._awake.wait(POLL_SECONDS)
+
+    def _take_idle(self, event: Event | None) -> None:
+        if isinstance(event, Ready):
+            self._channel.send(b"ready")
+        elif event is None:
+            time.sleep(RESTART_SECONDS)
+            self._start_trainer()
+
+    def _carry(self, claim: Claim) -> None:
+        """Train until the run has ended, or is no longer ours."""
+        folder = tuned_model_folder(self._settings, claim.tuned_model.uid)
+        if (
+            operations.attempts_without_progress(self._database, claim)
+            > self._settings.max_attempts
+        ):
+            self._fail(claim, self._gave_up())
+            return
+        run = self._run(claim, folder)
+        self._trainer.start(run)
+        ending = self._follow(claim, run)
+        if isinstance(ending, Finished):
+            operations.finish(self._database, claim)
+        elif isinstance(ending, Failed):
+            self._fail(claim, Failure(ending.kind, ending.message))
+        else:  # The trainer died: give the run back, to be resumed.
+            self._start_trainer()
+            operations.release(self._database, self._owner)
+        if not operations.exists(self._database, claim):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _run(self, claim: Claim, folder: Path) -> Run:
+        model = claim.tuned_model
+        parent = folder / "parent"
+        return Run(
+            number=next(self._numbers),
+            base_model=self._catalog.find(model.base_model),
+            hyperparameters=model.hyperparameters,
+            examples=str(folder / "examples.jsonl"),
+            directory=str(folder),
+            parent=str(parent) if parent.exists() else None,
+        )
+
+    def _follow(self, claim: Claim, run: Run) -> Finished | Failed | None:
+        """Keep snapshots and the lease until the run ends; None when the trainer died."""
+        heartbeat = self._settings.lease_seconds / 4
+        given_up = False
+        while True:
+            events = self._next_events(heartbeat)
+            snapshots: list[Snapshot] = []
+            ending: Finished | Failed | None = None
+            for event in events:
+                if isinstance(event, Ready):
+                    self._channel.send(b"ready")
+                elif isinstance(event, Stepped):
+                    snapshots.append(event.snapshot)
+                else:
+                    ending = event
+            ours, cancelled = operations.renew(
+                self._database, claim, self._settings.lease_seconds, snapshots
+            )
+            if any(event is None or isinstance(event, Finished | Failed) for event in events):
+                return ending
+            if (cancelled or not ours) and not given_up:
+                self._trainer.give_up(run)
+                given_up = True
+
+    def _next_events(self, patience: float) -> list[Event | None]:
+        """All that the trainer has said; nothing after `patience` seconds of silence."""
+        try:
+            events = [self._events.get(timeout=patience)]
+        except queue.Empty:
+            return []
+        while not self._events.empty():
+            events.append(self._events.get())
+        return events
+
+    def _fail(self, claim: Claim, failure: Failure) -> None:
+        operations.fail(self._database, claim, failure)
+
+    def _gave_up(self) -> Failure:
+        return Failure(
+            Internal.__name__,
+            f"The trainer died {self._settings.max_attempts} times without getting a step "
+            f"further. The reason is in {self._settings.data / 'logs' / 'trainer.log'}.",
+        )
+
+    def _start_trainer(self) -> None:
+        self._trainer = TrainerProcess(
+            (EMBEDDED,), self._settings.device, self._settings.data / "logs" / "trainer.log"
+        )
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._trainer.follow(self._hear)
+
+    def _hear(self, event: Event | None) -> None:
+        self._events.put(event)
+        self._awake.set()
+
+
+def main() -> None:
+    channel = parent_channel()
+    lines = channel.lines()
+    owner = next(lines).decode()
+    worker = Worker(Settings.from_json(next(lines)), owner, channel)
+    follow_parent(channel, worker.wake)
+    worker.work()
+
+
+if __name__ == "__main__":
+    main()

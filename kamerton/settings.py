@@ -1,0 +1,74 @@
+"""Every knob of a server, read once; the defaults make `kamerton serve` work alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from kamerton.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Each field is also the environment variable KAMERTON_<FIELD IN UPPER CASE>."""
+
+    data: Path = Path(".kamerton")
+    """Where everything that must last is kept."""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    open: bool = False
+    """No credentials needed; only for loopback addresses."""
+    owner: str = "owner@localhost"
+    """Owner of the first key, and of everything when `open`."""
+    database_url: str = ""
+    """Any SQLAlchemy address; empty means SQLite in `data`."""
+    aliases: str = "gemini-*=kamerton-nano-001"
+    """Comma-separated alias=base model; `*` matches any run of characters."""
+    base_models: str = ""
+    """Comma-separated name=folder or name=hub id of more base models."""
+    max_pending_runs: int = 100
+    """Runs that may wait or train at once, over all owners."""
+    max_pending_answers: int = 256
+    """Prompts that may wait or generate at once."""
+    lease_seconds: float = 10.0
+    """How long a worker may be silent before another takes its run."""
+    max_attempts: int = 3
+    """How often a run may die without progress before it is FAILED."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self, enc_hook=str)
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Settings:
+        return msgspec.json.decode(line, type=cls, dec_hook=lambda kind, text: kind(text))
+
+    def database_address(self) -> str:
+        return self.database_url or f"sqlite:///{self.data / 'kamerton.db'}"
+
+
+def load(**overrides: Any) -> Settings:
+    """Overrides (None means not given) before environment before defaults."""
+    chosen: dict[str, Any] = {}
+    types = get_type_hints(Settings)
+    for field in fields(Settings):
+        variable = f"KAMERTON_{field.name.upper()}"
+        if overrides.get(field.name) is not None:
+            chosen[field.name] = overrides[field.name]
+        elif variable in os.environ:
+            chosen[field.name] = _parse(variable, os.environ[variable], types[field.name])
+    return Settings(**chosen)
+
+
+def _parse(variable: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        return text.lower() in ("1", "true", "yes")
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{variable}={text!r} is not a valid {kind.__name__}") from error

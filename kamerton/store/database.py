@@ -1,0 +1,221 @@
+"""The connection, the tables and their migrations."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    MetaData,
+    String,
+    TypeDecorator,
+    create_engine,
+    event,
+)
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from kamerton.errors import ResourceExhausted, Unavailable
+
+BUSY_SECONDS = 5.0
+"""How long a writer waits for another before it gives up."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Aware times in Python, UTC without a zone in the table."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Table(DeclarativeBase):
+    """Base of all tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
+
+
+class TunedModelRow(Table):
+    """One tuned model; `uid` is what other tables and the disk know it by."""
+
+    __tablename__ = "tuned_models"
+
+    uid: Mapped[str] = mapped_column(String(32), primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    base_model: Mapped[str]
+    asked_base_model: Mapped[str]
+    source: Mapped[str | None]
+    display_name: Mapped[str]
+    description: Mapped[str]
+    state: Mapped[str] = mapped_column(String(16))
+    hyperparameters: Mapped[dict[str, Any]]
+    example_count: Mapped[int]
+    total_steps: Mapped[int]
+    truncated_example_count: Mapped[int]
+    temperature: Mapped[float]
+    top_p: Mapped[float]
+    top_k: Mapped[int]
+    reader_project_numbers: Mapped[list[Any]]
+    create_time: Mapped[datetime] = mapped_column(index=True)
+    update_time: Mapped[datetime]
+    start_time: Mapped[datetime | None]
+    complete_time: Mapped[datetime | None]
+    failure_kind: Mapped[str | None]
+    failure_message: Mapped[str | None]
+
+
+class SnapshotRow(Table):
+    """One step of a run."""
+
+    __tablename__ = "snapshots"
+
+    uid: Mapped[str] = mapped_column(
+        ForeignKey("tuned_models.uid", ondelete="CASCADE"), primary_key=True
+    )
+    step: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[int]
+    mean_loss: Mapped[float]
+    compute_time: Mapped[datetime]
+
+
+class OperationRow(Table):
+    """One operation, seen by the API as progress and by workers as work."""
+
+    __tablename__ = "operations"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    uid: Mapped[str] = mapped_column(ForeignKey("tuned_models.uid", ondelete="CASCADE"), index=True)
+    create_time: Mapped[datetime] = mapped_column(index=True)
+    done: Mapped[bool] = mapped_column(index=True)
+    cancelled: Mapped[bool]
+    worker: Mapped[str | None] = mapped_column(String(32))
+    """Fresh for every start of a worker process."""
+    lease_until: Mapped[datetime | None]
+    attempt: Mapped[int]
+    """How many times it was claimed; every write of a worker carries it."""
+    attempts_without_progress: Mapped[int]
+
+
+class KeyRow(Table):
+    """An API key: a hash, never the secret."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str]
+    scopes: Mapped[list[Any]]
+    create_time: Mapped[datetime]
+
+
+class Database:
+    """Sessions for reading and for writing; everything in a block is one transaction."""
+
+    def __init__(self, address: str) -> None:
+        url = make_url(address)
+        self._engine = create_engine(url, **_options(url))
+        if url.get_backend_name() == "sqlite":
+            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A consistent view that never waits for a writer."""
+        with self._session(writing=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Committed when the block ends well; alone among writers from its first statement."""
+        with self._session(writing=True) as session:
+            yield session
+            session.commit()
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest version."""
+        from alembic import command
+
+        with self._alembic() as config:
+            command.upgrade(config, "head")
+
+    def check(self) -> None:
+        """Raises when the tables in Python and the newest migration differ."""
+        from alembic import command
+
+        with self._alembic() as config:
+            command.check(config)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _alembic(self) -> Iterator[Any]:
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+        with self._engine.connect() as connection:
+            config.attributes["connection"] = connection
+            yield config
+            connection.commit()
+
+    @contextmanager
+    def _session(self, *, writing: bool) -> Iterator[Session]:
+        try:
+            with Session(self._engine, expire_on_commit=False) as session:
+                session.connection(execution_options={"kamerton_writing": writing})
+                yield session
+        except OperationalError as error:
+            raise _in_our_words(error) from error
+
+
+def _options(url: URL) -> dict[str, Any]:
+    if url.get_backend_name() != "sqlite":
+        return {"pool_pre_ping": True}
+    # Autocommit in the driver: `_begin_sqlite` begins transactions itself.
+    return {"connect_args": {"timeout": BUSY_SECONDS, "isolation_level": None}, "pool_size": 64}
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    # FULL: what a client was told survives a power loss.
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that begins by reading and then wants to write fails with "locked" at once.
+    writing = connection.get_execution_options().get("kamerton_writing", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _in_our_words(error: OperationalError) -> Exception:
+    reason = str(error.orig)
+    if "locked" in reason or "busy" in reason:
+        return Unavailable("The database is busy. Try again in a moment.")
+    if "full" in reason:
+        return ResourceExhausted("The disk with the database is full. Make room and try again.")
+    return error

@@ -1,0 +1,248 @@
+"""Operations, which are also the queue: add, claim, renew, record, finish.
+
+A worker claims a row under a lease; every later write names the worker and the attempt, so one
+that lost its lease changes nothing ("fencing"). Those writes return False then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, insert, or_, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from kamerton.errors import Cancelled, ResourceExhausted
+from kamerton.store import tuned_models
+from kamerton.store.database import Database, OperationRow, SnapshotRow, TunedModelRow
+from kamerton.store.tuned_models import noun, page_token_after, read_page_token
+from kamerton.types import Failure, Operation, Page, Snapshot, State, TunedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's right to one run."""
+
+    operation_id: str
+    worker: str
+    attempt: int
+    tuned_model: TunedModel
+
+
+def add(database: Database, operation: Operation, max_pending: int) -> None:
+    """Store a new tuned model and its operation, or neither.
+
+    Raises AlreadyExists when the id is taken, ResourceExhausted when the queue is full.
+    """
+    model = operation.tuned_model
+    with database.write() as session:
+        if tuned_models.pending(session) >= max_pending:
+            raise ResourceExhausted(
+                f"{max_pending} runs are waiting or training already. Try again when one is done."
+            )
+        tuned_models.add(session, model)
+        session.flush()
+        session.add(
+            OperationRow(
+                id=operation.id,
+                uid=model.uid,
+                create_time=model.create_time,
+                done=False,
+                cancelled=False,
+                attempt=0,
+                attempts_without_progress=0,
+            )
+        )
+
+
+def get(database: Database, tuned_model_id: str, operation_id: str) -> Operation | None:
+    with database.read() as session:
+        found = session.execute(
+            select(OperationRow, TunedModelRow)
+            .join(TunedModelRow, TunedModelRow.uid == OperationRow.uid)
+            .where(OperationRow.id == operation_id, TunedModelRow.id == tuned_model_id)
+        ).one_or_none()
+        return None if found is None else _noun(session, found[0], found[1])
+
+
+def list_(
+    database: Database,
+    owner: str | None,
+    tuned_model_id: str | None,
+    page_size: int,
+    page_token: str,
+) -> Page[Operation]:
+    """Newest first; `owner` None means everybody's, `tuned_model_id` None of all models."""
+    query = select(OperationRow, TunedModelRow).join(
+        TunedModelRow, TunedModelRow.uid == OperationRow.uid
+    )
+    if owner is not None:
+        query = query.where(TunedModelRow.owner == owner)
+    if tuned_model_id is not None:
+        query = query.where(TunedModelRow.id == tuned_model_id)
+    if page_token:
+        place = tuple_(OperationRow.create_time, OperationRow.id)
+        query = query.where(place < tuple_(*read_page_token(page_token)))
+    query = query.order_by(OperationRow.create_time.desc(), OperationRow.id.desc())
+    with database.read() as session:
+        rows = session.execute(query.limit(page_size + 1)).all()
+        shown = rows[:page_size]
+        last = shown[-1][0] if len(rows) > page_size else None
+        token = "" if last is None else page_token_after(last.create_time, last.id)
+        return Page(tuple(_noun(session, row, model) for row, model in shown), token)
+
+
+def cancel(database: Database, uid: str) -> None:
+    """Ask for an end of the run of a tuned model; one that nobody works on ends here."""
+    with database.write() as session:
+        row = session.scalar(
+            select(OperationRow).where(OperationRow.uid == uid, OperationRow.done.is_(False))
+        )
+        if row is None:
+            return
+        row.cancelled = True
+        if row.worker is None:
+            _end(session, row, Failure(Cancelled.__name__, "The tuning was cancelled."))
+
+
+def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None:
+    """The oldest run that nobody holds, or whose holder has been silent too long."""
+    now = datetime.now(UTC)
+    with database.write() as session:
+        row = session.scalar(
+            select(OperationRow)
+            .where(
+                OperationRow.done.is_(False),
+                or_(OperationRow.worker.is_(None), OperationRow.lease_until < now),
+            )
+            .order_by(OperationRow.create_time)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        if row is None:
+            return None
+        row.worker = worker
+        row.lease_until = now + timedelta(seconds=lease_seconds)
+        row.attempt += 1
+        row.attempts_without_progress += 1
+        model = session.get_one(TunedModelRow, row.uid)
+        model.start_time = model.start_time or now
+        session.flush()
+        return Claim(row.id, worker, row.attempt, noun(session, model))
+
+
+def attempts_without_progress(database: Database, claim: Claim) -> int:
+    """How often the run was claimed, this time included, since it last got a step further."""
+    with database.read() as session:
+        query = select(OperationRow.attempts_without_progress)
+        return session.scalar(query.where(OperationRow.id == claim.operation_id)) or 0
+
+
+def exists(database: Database, claim: Claim) -> bool:
+    """False once the tuned model was deleted."""
+    with database.read() as session:
+        return session.get(OperationRow, claim.operation_id) is not None
+
+
+def renew(
+    database: Database, claim: Claim, lease_seconds: float, snapshots: Sequence[Snapshot] = ()
+) -> tuple[bool, bool]:
+    """Prolong the lease and keep new snapshots; (still ours, somebody wants it cancelled).
+
+    Steps that are there already stay as they are: what a client saw is never rewritten.
+    """
+    with database.write() as session:
+        row = _held(session, claim)
+        if row is None:
+            return False, False
+        row.lease_until = datetime.now(UTC) + timedelta(seconds=lease_seconds)
+        if _keep(session, row.uid, snapshots):
+            row.attempts_without_progress = 0
+        return True, row.cancelled
+
+
+def finish(database: Database, claim: Claim) -> bool:
+    """The adapter is published: ACTIVE and done, in one transaction."""
+    with database.write() as session:
+        row = _held(session, claim)
+        if row is None:
+            return False
+        _end(session, row, None)
+        return True
+
+
+def fail(database: Database, claim: Claim, failure: Failure) -> bool:
+    """FAILED and done, in one transaction."""
+    with database.write() as session:
+        row = _held(session, claim)
+        if row is None:
+            return False
+        _end(session, row, failure)
+        return True
+
+
+def release(database: Database, worker: str) -> None:
+    """Give back what a worker held that is known to be dead, without waiting for its lease."""
+    with database.write() as session:
+        session.execute(
+            update(OperationRow)
+            .where(OperationRow.worker == worker, OperationRow.done.is_(False))
+            .values(worker=None, lease_until=None)
+        )
+
+
+def _held(session: Session, claim: Claim) -> OperationRow | None:
+    return session.scalar(
+        select(OperationRow)
+        .where(
+            OperationRow.id == claim.operation_id,
+            OperationRow.worker == claim.worker,
+            OperationRow.attempt == claim.attempt,
+            OperationRow.done.is_(False),
+        )
+        .with_for_update()
+    )
+
+
+def _keep(session: Session, uid: str, snapshots: Sequence[Snapshot]) -> bool:
+    """Add the snapshots beyond the last one kept; True when there were any."""
+    last = session.scalar(select(func.max(SnapshotRow.step)).where(SnapshotRow.uid == uid)) or 0
+    new = [snapshot for snapshot in snapshots if snapshot.step > last]
+    if new:
+        session.execute(
+            insert(SnapshotRow),
+            [
+                {
+                    "uid": uid,
+                    "step": snapshot.step,
+                    "epoch": snapshot.epoch,
+                    "mean_loss": snapshot.mean_loss,
+                    "compute_time": snapshot.compute_time,
+                }
+                for snapshot in new
+            ],
+        )
+    return bool(new)
+
+
+def _end(session: Session, row: OperationRow, failure: Failure | None) -> None:
+    now = datetime.now(UTC)
+    row.done = True
+    row.worker = None
+    row.lease_until = None
+    model = session.get_one(TunedModelRow, row.uid)
+    model.update_time = now
+    if failure is None:
+        model.state = State.ACTIVE.value
+        model.complete_time = now
+    else:
+        model.state = State.FAILED.value
+        model.failure_kind = failure.kind
+        model.failure_message = failure.message
+
+
+def _noun(session: Session, row: OperationRow, model: TunedModelRow) -> Operation:
+    return Operation(
+        id=row.id, tuned_model=noun(session, model), done=row.done, cancelled=row.cancelled
+    )

@@ -1,0 +1,166 @@
+"""Tuned models and their snapshots, as rows."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from kamerton.errors import AlreadyExists, InvalidArgument
+from kamerton.store.database import Database, OperationRow, SnapshotRow, TunedModelRow
+from kamerton.types import Failure, Hyperparameters, Page, Snapshot, State, TunedModel
+
+
+def get(database: Database, id: str) -> TunedModel | None:
+    """The tuned model with its snapshots."""
+    with database.read() as session:
+        row = session.scalar(select(TunedModelRow).where(TunedModelRow.id == id))
+        return None if row is None else noun(session, row)
+
+
+def list_(
+    database: Database, owner: str | None, page_size: int, page_token: str, words: Iterable[str]
+) -> Page[TunedModel]:
+    """Newest first; `owner` None means everybody's. Raises InvalidArgument on a bad token."""
+    query = select(TunedModelRow)
+    if owner is not None:
+        query = query.where(TunedModelRow.owner == owner)
+    for word in words:
+        query = query.where(_mentions(word))
+    place = tuple_(TunedModelRow.create_time, TunedModelRow.uid)
+    if page_token:
+        query = query.where(place < tuple_(*read_page_token(page_token)))
+    query = query.order_by(TunedModelRow.create_time.desc(), TunedModelRow.uid.desc())
+    with database.read() as session:
+        rows = session.scalars(query.limit(page_size + 1)).all()
+        shown = rows[:page_size]
+        more = len(rows) > page_size
+        token = page_token_after(shown[-1].create_time, shown[-1].uid) if more else ""
+        return Page(tuple(noun(session, row) for row in shown), token)
+
+
+def patch(database: Database, id: str, changes: Mapping[str, Any]) -> TunedModel | None:
+    """Set columns by name; None when the model is gone."""
+    with database.write() as session:
+        row = session.scalar(select(TunedModelRow).where(TunedModelRow.id == id))
+        if row is None:
+            return None
+        for name, value in changes.items():
+            setattr(row, name, list(value) if isinstance(value, tuple) else value)
+        row.update_time = datetime.now(UTC)
+        return noun(session, row)
+
+
+def delete_(database: Database, id: str) -> None:
+    """Its snapshots and operations go with it; the id is free again."""
+    with database.write() as session:
+        session.execute(delete(TunedModelRow).where(TunedModelRow.id == id))
+
+
+def uids(database: Database) -> set[str]:
+    """Of all tuned models there are."""
+    with database.read() as session:
+        return set(session.scalars(select(TunedModelRow.uid)))
+
+
+def add(session: Session, model: TunedModel) -> None:
+    """Raises AlreadyExists when the id is taken."""
+    if session.scalar(select(TunedModelRow.uid).where(TunedModelRow.id == model.id)):
+        raise AlreadyExists(
+            f"tunedModels/{model.id} already exists. Choose another id, or delete it first."
+        )
+    session.add(
+        TunedModelRow(
+            uid=model.uid,
+            id=model.id,
+            owner=model.owner,
+            base_model=model.base_model,
+            asked_base_model=model.asked_base_model,
+            source=model.source,
+            display_name=model.display_name,
+            description=model.description,
+            state=model.state.value,
+            hyperparameters=asdict(model.hyperparameters),
+            example_count=model.example_count,
+            total_steps=model.total_steps,
+            truncated_example_count=model.truncated_example_count,
+            temperature=model.temperature,
+            top_p=model.top_p,
+            top_k=model.top_k,
+            reader_project_numbers=list(model.reader_project_numbers),
+            create_time=model.create_time,
+            update_time=model.update_time,
+        )
+    )
+
+
+def pending(session: Session) -> int:
+    """How many runs wait or train."""
+    query = select(func.count()).select_from(OperationRow).where(OperationRow.done.is_(False))
+    return session.scalar(query) or 0
+
+
+def noun(session: Session, row: TunedModelRow) -> TunedModel:
+    """A row and its snapshots as the noun."""
+    snapshots = session.execute(
+        select(SnapshotRow.step, SnapshotRow.epoch, SnapshotRow.mean_loss, SnapshotRow.compute_time)
+        .where(SnapshotRow.uid == row.uid)
+        .order_by(SnapshotRow.step)
+    )
+    failure = None
+    if row.failure_kind is not None:
+        failure = Failure(row.failure_kind, row.failure_message or "")
+    return TunedModel(
+        id=row.id,
+        uid=row.uid,
+        owner=row.owner,
+        base_model=row.base_model,
+        asked_base_model=row.asked_base_model,
+        state=State(row.state),
+        hyperparameters=Hyperparameters(**row.hyperparameters),
+        example_count=row.example_count,
+        total_steps=row.total_steps,
+        temperature=row.temperature,
+        top_p=row.top_p,
+        top_k=row.top_k,
+        create_time=row.create_time,
+        update_time=row.update_time,
+        source=row.source,
+        display_name=row.display_name,
+        description=row.description,
+        reader_project_numbers=tuple(row.reader_project_numbers),
+        truncated_example_count=row.truncated_example_count,
+        start_time=row.start_time,
+        complete_time=row.complete_time,
+        failure=failure,
+        snapshots=tuple(Snapshot(*columns) for columns in snapshots),
+    )
+
+
+def page_token_after(create_time: datetime, id: str) -> str:
+    """Names a place in the list, not an offset: what is inserted later does not shift it."""
+    return base64.urlsafe_b64encode(f"{create_time.isoformat()} {id}".encode()).decode()
+
+
+def read_page_token(token: str) -> tuple[datetime, str]:
+    try:
+        text = base64.urlsafe_b64decode(token.encode()).decode()
+        time, _, id = text.partition(" ")
+        return datetime.fromisoformat(time), id
+    except (binascii.Error, ValueError) as error:
+        raise InvalidArgument.of(
+            "page_token", "is not a token of this list; ask for the first page again"
+        ) from error
+
+
+def _mentions(word: str) -> ColumnElement[bool]:
+    return or_(
+        TunedModelRow.display_name.icontains(word, autoescape=True),
+        TunedModelRow.description.icontains(word, autoescape=True),
+    )

@@ -1,0 +1,1 @@
+"""Other people's APIs over our verbs; the only place that knows a wire."""

@@ -1,0 +1,1 @@
+"""The Gemini API: published messages in and out, over HTTP."""

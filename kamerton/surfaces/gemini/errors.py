@@ -1,0 +1,123 @@
+"""How our errors look on the Gemini wire: status names, codes and bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kamerton.errors import (
+    AlreadyExists,
+    Cancelled,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    InvalidKey,
+    KamertonError,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    Violation,
+)
+
+MAX_VIOLATIONS = 100
+RETRY_SECONDS = 3
+
+
+class MethodNotAllowed(Unimplemented):
+    """A known path with an HTTP method it does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    http: int
+    code: int
+    """Number of the google.rpc status."""
+    name: str
+
+
+_STATUSES: Mapping[type[KamertonError], Status] = {
+    Cancelled: Status(499, 1, "CANCELLED"),
+    InvalidArgument: Status(400, 3, "INVALID_ARGUMENT"),
+    NotFound: Status(404, 5, "NOT_FOUND"),
+    AlreadyExists: Status(409, 6, "ALREADY_EXISTS"),
+    PermissionDenied: Status(403, 7, "PERMISSION_DENIED"),
+    ResourceExhausted: Status(429, 8, "RESOURCE_EXHAUSTED"),
+    FailedPrecondition: Status(400, 9, "FAILED_PRECONDITION"),
+    MethodNotAllowed: Status(405, 12, "UNIMPLEMENTED"),
+    Unimplemented: Status(501, 12, "UNIMPLEMENTED"),
+    Unavailable: Status(503, 14, "UNAVAILABLE"),
+    Unauthenticated: Status(401, 16, "UNAUTHENTICATED"),
+    Internal: Status(500, 13, "INTERNAL"),
+}
+
+
+def status(kind: type[KamertonError]) -> Status:
+    """The status of an error class, or of the nearest class it comes from."""
+    for ancestor in kind.__mro__:
+        if ancestor in _STATUSES:
+            return _STATUSES[ancestor]
+    return _STATUSES[Internal]
+
+
+def body(error: KamertonError) -> dict[str, Any]:
+    """The JSON that tells a client about an error."""
+    found = status(type(error))
+    inner: dict[str, Any] = {"code": found.http, "message": error.message, "status": found.name}
+    if details := list(_details(error)):
+        inner["details"] = details
+    return {"error": inner}
+
+
+def headers(error: KamertonError) -> dict[str, str]:
+    """What the HTTP answer says beside the body."""
+    if isinstance(error, ResourceExhausted | Unavailable):
+        return {"Retry-After": str(RETRY_SECONDS)}
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    return {}
+
+
+def _details(error: KamertonError) -> Iterator[dict[str, Any]]:
+    if isinstance(error, InvalidKey):
+        yield _detail("ErrorInfo", reason="API_KEY_INVALID", domain="googleapis.com")
+    if isinstance(error, InvalidArgument) and error.violations:
+        yield _detail("BadRequest", fieldViolations=_field_violations(error.violations))
+    if isinstance(error, ResourceExhausted):
+        yield _detail("QuotaFailure", violations=[{"description": error.message}])
+    if isinstance(error, ResourceExhausted | Unavailable):
+        yield _detail("RetryInfo", retryDelay=f"{RETRY_SECONDS}s")
+
+
+def _detail(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"@type": f"type.googleapis.com/google.rpc.{kind}", **fields}
+
+
+def _field_violations(violations: tuple[Violation, ...]) -> list[dict[str, str]]:
+    shown = [{"field": v.field, "description": v.description} for v in violations[:MAX_VIOLATIONS]]
+    if (rest := len(violations) - MAX_VIOLATIONS) > 0:
+        shown.append({"field": "", "description": f"and {rest} more"})
+    return shown
+
+
+@contextmanager
+def wire_fields(places: Mapping[str, str]) -> Iterator[None]:
+    """Turns the argument names in a verb's complaints into paths of the request:
+    with {"examples": "a.b"}, `examples[7].output` becomes `a.b[7].output`."""
+    try:
+        yield
+    except InvalidArgument as error:
+        error.violations = tuple(
+            Violation(_wire_field(violation.field, places), violation.description)
+            for violation in error.violations
+        )
+        raise
+
+
+def _wire_field(field: str, places: Mapping[str, str]) -> str:
+    end = next((i for i, letter in enumerate(field) if letter in ".["), len(field))
+    return places.get(field[:end], field[:end]) + field[end:]

@@ -1,0 +1,117 @@
+"""Answers on their way to a client: JSON, whole or piece by piece, to someone who may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Send
+
+from kamerton.surfaces.body import Json
+
+T = TypeVar("T")
+
+_SLOWEST_READER = 60.0
+
+
+def encode(made: Json, pretty: bool) -> bytes:
+    """JSON in one line, or indented by two spaces."""
+    encoded = msgspec.json.encode(made)
+    return msgspec.json.format(encoded, indent=2) if pretty else encoded
+
+
+async def send_piece(send: Send, piece: bytes) -> None:
+    """Waits for a slow reader, but not for ever."""
+    try:
+        async with asyncio.timeout(_SLOWEST_READER):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError:
+        raise ClientDisconnect from None
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client leaves."""
+
+    async def leaving() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(leaving())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+class Pieces:
+    """A generator that one thread may leave while another waits for its next piece; it is closed
+    by whichever of them comes to it last."""
+
+    def __init__(self, pieces: Generator[Json, None, None]) -> None:
+        self._pieces = pieces
+        self._busy = threading.Lock()
+        self._left = False
+
+    def next(self) -> Json | None:
+        try:
+            with self._busy:
+                return None if self._left else next(self._pieces, None)
+        finally:
+            if self._left:
+                self.leave()
+
+    def leave(self) -> None:
+        self._left = True
+        if self._busy.acquire(blocking=False):
+            try:
+                self._pieces.close()
+            finally:
+                self._busy.release()
+
+
+class SseFrame:
+    """One line of JSON per event, and no comments: clients try to read those as JSON."""
+
+    end = b""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return _stream_headers(b"text/event-stream")
+
+    def piece(self, made: Json) -> bytes:
+        return b"data: " + encode(made, pretty=False) + b"\n\n"
+
+
+class ArrayFrame:
+    """One JSON array, sent element by element."""
+
+    end = b"]"
+
+    def __init__(self, pretty: bool) -> None:
+        self._pretty = pretty
+        self._before = b"["
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return _stream_headers(b"application/json; charset=UTF-8")
+
+    def piece(self, made: Json) -> bytes:
+        before, self._before = self._before, b",\r\n"
+        return before + encode(made, self._pretty)
+
+
+def _stream_headers(content_type: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", content_type),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+    ]

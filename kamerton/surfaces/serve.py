@@ -1,0 +1,48 @@
+"""`kamerton serve`: everything that one machine needs, in the foreground."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from kamerton.service import app as parts
+from kamerton.service import keys
+from kamerton.service.app import App
+from kamerton.settings import Settings
+from kamerton.surfaces import server
+
+
+def serve(settings: Settings) -> None:
+    """Run until Ctrl-C or SIGTERM; then everything that was started is ended."""
+    with server.listen(settings) as listening:  # A taken port is told before anything starts.
+        app = parts.build(settings)
+        try:
+            _first_key(app)
+            server.run(app, listening, lambda url: _announce(app, url))
+        finally:
+            app.close()
+
+
+def _first_key(app: App) -> None:
+    """A new installation gives its owner a key that may do everything."""
+    if not app.settings.open and (secret := keys.create_first(app.database, app.settings.owner)):
+        _say(f"Your key, shown this once: {secret}")
+
+
+def _announce(app: App, url: str) -> None:
+    _say(f"Kamerton listens on {url}" + (", open to everybody here" if app.settings.open else ""))
+    threading.Thread(target=_tell_when_warm, args=(app,), daemon=True).start()
+
+
+def _tell_when_warm(app: App) -> None:
+    told: list[str] = []
+    while warming := [what for what in (app.engine.warming(), app.runner.warming()) if what]:
+        if warming != told:
+            _say(f"Warming up: {'; '.join(warming)}")
+            told = warming
+        time.sleep(0.1)
+    _say("Ready to tune and to answer.")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

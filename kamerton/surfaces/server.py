@@ -1,0 +1,249 @@
+"""One server with every surface on it."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable, Generator
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from kamerton.errors import InvalidArgument, KamertonError, NotFound, PermissionDenied
+from kamerton.service.app import App
+from kamerton.settings import Settings
+from kamerton.surfaces import unexpected
+from kamerton.surfaces.gemini import errors, rest
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's first line and headers."""
+HEAD_SECONDS = 30.0
+"""How long a client may take to send them."""
+SHUTDOWN_SECONDS = 5
+
+
+def build(app: App) -> Starlette:
+    """The ASGI application; nothing is started."""
+
+    async def healthz(request: Request) -> Response:
+        parts = {"engine": app.engine.warming(), "runner": app.runner.warming()}
+        warming = {name: what for name, what in parts.items() if what}
+        return _json({"status": "warming" if warming else "ok", "warming": warming}, 200, {})
+
+    edge = Middleware(_Edge, loopback_only=app.settings.open)
+    built = Starlette(
+        routes=[Route("/healthz", healthz), *rest.routes(app)],
+        middleware=[edge],
+        exception_handlers={HTTPException: _http_exception},
+    )
+    built.router.redirect_slashes = False
+    return built
+
+
+def run(
+    app: App, listening: socket.socket, on_started: Callable[[str], None] = lambda url: None
+) -> None:
+    """Serves until SIGTERM or SIGINT. `on_started` gets the server's own URL."""
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    server = _Server(config(build(app)), lambda: on_started(f"http://{shown}:{port}"))
+    server.run(sockets=[listening])
+
+
+def config(application: Starlette) -> uvicorn.Config:
+    """How uvicorn serves it."""
+    return uvicorn.Config(
+        application,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket to serve on. Raises InvalidArgument when its address cannot be had."""
+    host, port = settings.host, settings.port
+    if settings.open and not _is_loopback(host):
+        raise InvalidArgument(
+            "An open server needs no credentials and may only listen on a loopback address, "
+            f"not on {host}."
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise InvalidArgument(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+    return listening
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        # uvicorn raises a signal again once it has shut down, which would end the process before
+        # whoever called `run` has closed the engine and the runner.
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 with a limit on the head of a request, and with our error bodies."""
+
+    _head = 0
+    _deadline: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 0
+        self._await_head()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._deadline.cancel()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD:
+            raise ValueError("the head of the request is too long")
+
+    def send_400_response(self, msg: str) -> None:
+        content = _encoded(errors.body(InvalidArgument(msg)))
+        head = (
+            "HTTP/1.1 400 Bad Request\r\n"
+            "content-type: application/json; charset=UTF-8\r\n"
+            f"content-length: {len(content)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + content)
+        self.transport.close()
+
+
+class _Edge:
+    """The outermost ring: lets in whom the bind address allows, and writes every error."""
+
+    def __init__(self, app: ASGIApp, loopback_only: bool) -> None:
+        self._app = app
+        self._loopback_only = loopback_only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            if self._loopback_only:
+                _check_local(Headers(scope=scope))
+            await self._app(scope, receive, noting_start)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            known = error if isinstance(error, KamertonError) else unexpected.report(error)
+            if not started:
+                await _error_response(known)(scope, receive, send)
+
+
+def _check_local(headers: Headers) -> None:
+    """A page from elsewhere, or a name that only points here, must not reach an open server."""
+    addresses = [f"//{headers.get('host', '')}"]
+    if (origin := headers.get("origin")) is not None:
+        addresses.append(origin)
+    hosts = map(_host, addresses)
+    if not all(host and _is_loopback(host) for host in hosts):
+        raise PermissionDenied(
+            "This server is open without credentials and answers only to localhost. "
+            "Start it without --open to use it under other names."
+        )
+
+
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return _error_response(errors.MethodNotAllowed("This path does not have that method."))
+    return _error_response(
+        NotFound("There is nothing at this path.")
+        if error.status_code == 404
+        else InvalidArgument(error.detail)
+    )
+
+
+def _error_response(error: KamertonError) -> Response:
+    return _json(errors.body(error), errors.status(type(error)).http, errors.headers(error))
+
+
+def _json(made: Any, status: int, headers: dict[str, str]) -> Response:
+    media_type = "application/json; charset=UTF-8"
+    return Response(_encoded(made), status, headers, media_type)
+
+
+def _encoded(made: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n"

@@ -1,0 +1,77 @@
+"""A LoRA adapter in training: stock PEFT modules, names and files from the first step on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, LoraModel
+from safetensors.torch import load_file, save_file
+
+from kamerton.errors import FailedPrecondition
+from kamerton.inference.weights import LoadedBase
+from kamerton.types import Hyperparameters
+
+NAME = "default"
+WEIGHTS = "adapter_model.safetensors"
+
+
+class Adapter:
+    """Puts fresh trainable LoRA matrices on every linear layer of a loaded base model.
+
+    They stay in float32 whatever the base is in. `remove` gives the base back as it was.
+    """
+
+    def __init__(self, loaded: LoadedBase, hyperparameters: Hyperparameters) -> None:
+        self._model = loaded.model
+        self._config = LoraConfig(
+            r=hyperparameters.lora_rank,
+            lora_alpha=hyperparameters.lora_alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+            base_model_name_or_path=loaded.base_model.name,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(hyperparameters.seed)
+            self._lora = LoraModel(loaded.model, self._config, NAME)
+        self.parameters: dict[str, torch.nn.Parameter] = {}
+        for name, parameter in loaded.model.named_parameters():
+            if "lora_" in name:
+                parameter.data = parameter.data.float()
+                self.parameters[_file_name(name)] = parameter
+                parameter.requires_grad_(True)
+
+    def save(self, folder: Path) -> None:
+        """Write the two files that stock PEFT reads."""
+        tensors = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        self._config.inference_mode = True
+        self._config.save_pretrained(str(folder))
+        self._config.inference_mode = False
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take over weights by their names in the file. Raises FailedPrecondition on a misfit."""
+        if {n: t.shape for n, t in tensors.items()} != {
+            n: p.shape for n, p in self.parameters.items()
+        }:
+            raise FailedPrecondition(
+                "The saved adapter has other layers or another rank than this run: it belongs "
+                "to another base model."
+            )
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[name])
+
+    def continue_from(self, folder: Path) -> None:
+        """Start with the weights of a finished adapter."""
+        self.restore(load_file(folder / WEIGHTS))
+
+    def remove(self) -> None:
+        self._lora.unload()
+        self._model.requires_grad_(False)
+
+
+def _file_name(parameter: str) -> str:
+    """PEFT's name on disk: `base_model.model.…q_proj.lora_A.weight`."""
+    return "base_model.model." + parameter.replace(f".{NAME}.", ".")

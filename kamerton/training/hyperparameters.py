@@ -1,0 +1,96 @@
+"""Chooses what the caller left open, and refuses what cannot work."""
+
+from __future__ import annotations
+
+import math
+
+from kamerton.errors import InvalidArgument, Violation
+from kamerton.types import BaseModel, Hyperparameters
+
+MANY_EXAMPLES = 1000
+"""From here on the defaults are batches of 16 and a fifth of the base model's learning rate."""
+
+LIMITS = {
+    "epoch_count": (1, 1000),
+    "batch_size": (1, 512),
+    "learning_rate": (0.0, 1.0),
+    "learning_rate_multiplier": (0.0, 100.0),
+}
+
+
+def choose(
+    example_count: int,
+    base_model: BaseModel,
+    *,
+    epoch_count: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    learning_rate_multiplier: float | None = None,
+    seed: int = 0,
+) -> Hyperparameters:
+    """The hyperparameters of a run. Raises InvalidArgument naming every value out of range.
+
+    The peak learning rate is `learning_rate` scaled down for batches below the base model's
+    `full_rate_batch_size` (the linear scaling rule of Goyal et al., 2017, arXiv:1706.02677):
+    the dose per example then is the same, and the tutorial's 0.001 fits both of its batch sizes.
+    """
+    given = {
+        "epoch_count": epoch_count,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "learning_rate_multiplier": learning_rate_multiplier,
+    }
+    _check(given)
+    many = example_count >= MANY_EXAMPLES
+    batch = batch_size or (16 if many else 4)
+    default_rate = base_model.learning_rate / (5 if many else 1)
+    rate = learning_rate or default_rate * (learning_rate_multiplier or 1.0)
+    return Hyperparameters(
+        epoch_count=epoch_count or 5,
+        batch_size=batch,
+        learning_rate=rate,
+        peak_learning_rate=rate * min(1.0, batch / base_model.full_rate_batch_size),
+        warmup_steps=base_model.warmup_steps,
+        lora_rank=base_model.lora_rank,
+        lora_alpha=base_model.lora_alpha,
+        seed=seed,
+    )
+
+
+def total_steps(example_count: int, hyperparameters: Hyperparameters) -> int:
+    """Batches run across the borders of epochs, so only the very last one may be short."""
+    return math.ceil(example_count * hyperparameters.epoch_count / hyperparameters.batch_size)
+
+
+def epoch_of(step: int, example_count: int, hyperparameters: Hyperparameters) -> int:
+    """The epoch, from 1, in which the last example of `step` (from 1) lies."""
+    seen = step * hyperparameters.batch_size
+    return min(hyperparameters.epoch_count, math.ceil(seen / example_count))
+
+
+def _check(given: dict[str, float | int | None]) -> None:
+    violations = [
+        Violation(name, _range(name))
+        for name, value in given.items()
+        if value is not None and not _within(name, value)
+    ]
+    if given["learning_rate"] is not None and given["learning_rate_multiplier"] is not None:
+        violations.append(
+            Violation("learning_rate_multiplier", "give it or learning_rate, not both")
+        )
+    if violations:
+        message = "; ".join(f"{v.field}: {v.description}" for v in violations)
+        raise InvalidArgument(message, tuple(violations))
+
+
+def _within(name: str, value: float) -> bool:
+    low, high = LIMITS[name]
+    above = value >= low if isinstance(low, int) else value > low
+    return above and value <= high  # False for NaN
+
+
+def _range(name: str) -> str:
+    low, high = LIMITS[name]
+    if isinstance(low, int):
+        return f"must be from {low} to {high}"
+    return f"must be above {low:g} and at most {high:g}"

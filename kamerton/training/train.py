@@ -1,0 +1,202 @@
+"""One run: examples in, a snapshot per step, an adapter out."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from kamerton import folders
+from kamerton.errors import FailedPrecondition
+from kamerton.inference import weights
+from kamerton.inference.weights import LoadedBase
+from kamerton.interfaces import OnSnapshot
+from kamerton.training import batches, rows
+from kamerton.training.adapter import Adapter
+from kamerton.training.attention import FLAT_ROWS
+from kamerton.training.batches import Batch
+from kamerton.training.hyperparameters import epoch_of, total_steps
+from kamerton.types import BaseModel, Example, Hyperparameters, Snapshot
+
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_COST = 0.03
+"""The share of a run's time that writing checkpoints may take."""
+CHECKPOINT_SECONDS = 30.0
+"""At least this often, whatever it costs."""
+
+
+def train(
+    base_model: BaseModel,
+    examples: Sequence[Example],
+    hyperparameters: Hyperparameters,
+    directory: Path,
+    on_snapshot: OnSnapshot,
+    *,
+    loaded: LoadedBase | None = None,
+    parent: Path | None = None,
+) -> Path:
+    """Tune `base_model` on `examples` and return the folder of the finished adapter.
+
+    Works in `directory`, which must exist; a run that died is resumed from the newest whole
+    checkpoint there, on the same loss trajectory. `parent` is the adapter to start from, `loaded`
+    the base model where the caller keeps it warm. Raises FailedPrecondition at the first step
+    whose loss or gradient is not finite, and whatever `on_snapshot` raises.
+    """
+    loaded = loaded or weights.load(base_model)
+    adapter = Adapter(loaded, hyperparameters)
+    attention = loaded.model.config._attn_implementation
+    loaded.model.set_attn_implementation(FLAT_ROWS)
+    try:
+        if parent is not None:
+            adapter.continue_from(parent)
+        _run(loaded, adapter, examples, hyperparameters, directory, on_snapshot)
+        folders.publish(directory / "adapter", adapter.save)
+    finally:
+        loaded.model.set_attn_implementation(attention)
+        adapter.remove()
+    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    return directory / "adapter"
+
+
+def _run(
+    loaded: LoadedBase,
+    adapter: Adapter,
+    examples: Sequence[Example],
+    hyperparameters: Hyperparameters,
+    directory: Path,
+    on_snapshot: OnSnapshot,
+) -> None:
+    context = loaded.base_model.context_tokens
+    encoded = [rows.encode(loaded.renderer, example, context) for example in examples]
+    parameters = list(adapter.parameters.values())
+    optimizer = torch.optim.AdamW(parameters, weight_decay=0.0, foreach=True)
+    checkpoints = Checkpoints(directory / "checkpoints", adapter, optimizer)
+    done = checkpoints.restore()
+    for step in range(done + 1, total_steps(len(encoded), hyperparameters) + 1):
+        chosen = rows.rows_of_step(step, len(encoded), hyperparameters)
+        batch = batches.collate([encoded[index] for index in chosen], loaded.device)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, hyperparameters)
+        loss = _step(loaded, optimizer, parameters, batch, step)
+        checkpoints.save_when_due(step)
+        snapshot = Snapshot(
+            step=step,
+            epoch=epoch_of(step, len(encoded), hyperparameters),
+            mean_loss=loss,
+            compute_time=datetime.now(UTC),
+        )
+        if not on_snapshot(snapshot):
+            return
+
+
+def learning_rate(step: int, hyperparameters: Hyperparameters) -> float:
+    """A linear warm-up, then constant."""
+    warmup = hyperparameters.warmup_steps
+    return hyperparameters.peak_learning_rate * min(1.0, step / (warmup + 1))
+
+
+def mean_loss(loaded: LoadedBase, batch: Batch) -> torch.Tensor:
+    """Cross-entropy in nats, averaged over the answer tokens of the batch.
+
+    The vocabulary head runs only where an answer token is predicted.
+    """
+    output = loaded.model(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        use_cache=False,
+        logits_to_keep=batch.predictors,
+        lengths=batch.lengths,
+    )
+    return torch.nn.functional.cross_entropy(output.logits[0].float(), batch.targets)
+
+
+def _step(
+    loaded: LoadedBase,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    batch: Batch,
+    step: int,
+) -> float:
+    """One optimizer step; the loss before it."""
+    loss = mean_loss(loaded, batch)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise FailedPrecondition(_not_finite("loss", value, step))
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm=1.0, foreach=True).item()
+    if not math.isfinite(norm):
+        raise FailedPrecondition(_not_finite("gradient", norm, step))
+    optimizer.step()
+    optimizer.zero_grad()
+    return value
+
+
+def _not_finite(what: str, value: float, step: int) -> str:
+    return (
+        f"The {what} became {value} at step {step}, so the run was stopped there. Most often the "
+        "learning rate is too high: try a tenth of it."
+    )
+
+
+class Checkpoints:
+    """What a run needs to go on after a crash: adapter, optimizer moments and step.
+
+    The order of rows is a function of the step, and there is no dropout, so nothing else.
+    """
+
+    def __init__(self, parent: Path, adapter: Adapter, optimizer: torch.optim.AdamW) -> None:
+        self._parent = parent
+        self._adapter = adapter
+        self._optimizer = optimizer
+        self._cost = 0.05
+        self._saved_at = time.monotonic()
+
+    def save_when_due(self, step: int) -> None:
+        """Save when that costs at most CHECKPOINT_COST of the time since the last one."""
+        interval = min(CHECKPOINT_SECONDS, max(1.0, self._cost / CHECKPOINT_COST))
+        if time.monotonic() - self._saved_at >= interval:
+            self.save(step)
+
+    def save(self, step: int) -> None:
+        start = time.monotonic()
+        tensors = {}
+        for name, parameter in self._adapter.parameters.items():
+            state = self._optimizer.state[parameter]
+            tensors[f"weight/{name}"] = parameter.detach()
+            tensors[f"exp_avg/{name}"] = state["exp_avg"]
+            tensors[f"exp_avg_sq/{name}"] = state["exp_avg_sq"]
+        # The step counts from 1 and never repeats within a run, so names sort by age.
+        if not self._parent.exists():
+            self._parent.mkdir()
+        folders.publish(
+            self._parent / f"step-{step:08d}",
+            lambda folder: save_file(tensors, folder / CHECKPOINT, metadata={"step": str(step)}),
+        )
+        folders.keep_newest(self._parent, 2)
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - start
+
+    def restore(self) -> int:
+        """Take over the newest whole checkpoint and return its step; 0 when there is none."""
+        newest = folders.newest_whole(self._parent)
+        if newest is None:
+            return 0
+        with safe_open(newest / CHECKPOINT, framework="pt") as file:
+            step = int(file.metadata()["step"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        names = self._adapter.parameters
+        self._adapter.restore({name: tensors[f"weight/{name}"] for name in names})
+        for name, parameter in names.items():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": tensors[f"exp_avg/{name}"].to(parameter.device),
+                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter.device),
+            }
+        return step

@@ -1,0 +1,223 @@
+"""Training as a warm child process, and the side of it that lives in the worker."""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kamerton.errors import Cancelled, Internal, KamertonError, ResourceExhausted
+from kamerton.processes import Channel, Child, follow_parent, parent_channel
+from kamerton.types import BaseModel, Example, Hyperparameters, Snapshot
+
+if TYPE_CHECKING:
+    from kamerton.inference.weights import LoadedBase
+
+# The channel's messages; the worker speaks the first three, the child the others.
+
+
+class Start(msgspec.Struct, tag=True):
+    base_models: tuple[BaseModel, ...]
+    """To be loaded before the first run."""
+    device: str
+
+
+class Run(msgspec.Struct, tag=True):
+    number: int
+    base_model: BaseModel
+    hyperparameters: Hyperparameters
+    examples: str
+    """A JSON Lines file of Examples."""
+    directory: str
+    parent: str | None = None
+
+
+class GiveUp(msgspec.Struct, tag=True):
+    number: int
+    """Of the run that is meant: the message may come after its end."""
+
+
+class Ready(msgspec.Struct, tag=True):
+    pass
+
+
+class Stepped(msgspec.Struct, tag=True):
+    snapshot: Snapshot
+
+
+class Finished(msgspec.Struct, tag=True):
+    pass
+
+
+class Failed(msgspec.Struct, tag=True):
+    kind: str
+    message: str
+
+
+Event = Ready | Stepped | Finished | Failed
+
+
+class TrainerProcess:
+    """A child that trains one run after another on a base model it keeps warm."""
+
+    def __init__(self, base_models: tuple[BaseModel, ...], device: str, log: Path) -> None:
+        self.child = Child(__spec__.name, log)
+        self._decoder = msgspec.json.Decoder(Event)
+        self._send(Start(base_models, device))
+
+    def start(self, run: Run) -> None:
+        self._send(run)
+
+    def give_up(self, run: Run) -> None:
+        """Stop a run at its next step; a Failed(Cancelled) follows."""
+        self._send(GiveUp(run.number))
+
+    def follow(self, on_event: Callable[[Event | None], None]) -> None:
+        """Pass on what the child says, from a thread; None when it has died."""
+
+        def follow() -> None:
+            for line in self.child.channel.lines():
+                on_event(self._decoder.decode(line))
+            on_event(None)
+
+        threading.Thread(target=follow, name="trainer", daemon=True).start()
+
+    def close(self) -> None:
+        self.child.close()
+
+    def _send(self, message: msgspec.Struct) -> None:
+        try:
+            self.child.channel.send(msgspec.json.encode(message))
+        except OSError:
+            pass  # It died; `follow` says so.
+
+
+def write_examples(examples: Sequence[Example], file: Path) -> None:
+    """Keep examples as the trainer reads them; whole before the rename of its folder."""
+    encoder = msgspec.json.Encoder()
+    with file.open("wb") as lines:
+        for example in examples:
+            lines.write(encoder.encode(example) + b"\n")
+
+
+def read_examples(file: Path) -> list[Example]:
+    decoder = msgspec.json.Decoder(Example)
+    with file.open("rb") as lines:
+        return [decoder.decode(line) for line in lines]
+
+
+def main() -> None:
+    """The child: trains what comes through the channel until the parent is gone."""
+    channel = parent_channel()
+    commands: queue.SimpleQueue[Start | Run] = queue.SimpleQueue()
+    given_up: set[int] = set()
+    decoder = msgspec.json.Decoder(Start | Run | GiveUp)
+
+    def take(line: bytes) -> None:
+        message = decoder.decode(line)
+        if isinstance(message, GiveUp):
+            given_up.add(message.number)
+        else:
+            commands.put(message)
+
+    follow_parent(channel, take)
+    import torch
+
+    from kamerton.inference import weights
+
+    start = commands.get()
+    assert isinstance(start, Start)
+    threads = torch.get_num_threads()
+    bases: dict[str, LoadedBase] = {}
+
+    def base(base_model: BaseModel) -> LoadedBase:
+        """Load a base model, one at a time: there may be no room for two."""
+        if base_model.name not in bases:
+            bases.clear()
+            bases[base_model.name] = weights.load(base_model, start.device)
+            # More threads than one only wait for each other on a small model.
+            torch.set_num_threads(1 if bases[base_model.name].is_small else threads)
+        return bases[base_model.name]
+
+    try:
+        for base_model in start.base_models:
+            _warm(base(base_model))
+    except Exception:  # The runs that need it will say it again, to whom it concerns.
+        traceback.print_exc()
+    tell(channel, Ready())
+    while True:
+        run = commands.get()
+        assert isinstance(run, Run)
+        tell(channel, _train(run, base, channel, given_up))
+
+
+def _train(
+    run: Run, base: Callable[[BaseModel], LoadedBase], channel: Channel, given_up: set[int]
+) -> Finished | Failed:
+    """Any failure must become an event with a reason: hence the broad except."""
+    from kamerton.training.train import train
+
+    def on_snapshot(snapshot: Snapshot) -> bool:
+        tell(channel, Stepped(snapshot))
+        if run.number in given_up:
+            raise Cancelled("The tuning was cancelled.")
+        return True
+
+    try:
+        train(
+            run.base_model,
+            read_examples(Path(run.examples)),
+            run.hyperparameters,
+            Path(run.directory),
+            on_snapshot,
+            loaded=base(run.base_model),
+            parent=None if run.parent is None else Path(run.parent),
+        )
+    except KamertonError as error:
+        return Failed(type(error).__name__, error.message)
+    except Exception as error:
+        return _unexpected(error)
+    return Finished()
+
+
+def _warm(loaded: LoadedBase) -> None:
+    """Train a step on nothing that matters, so that the first real one is not the slow one."""
+    from kamerton.training.train import train
+
+    with tempfile.TemporaryDirectory() as directory:
+        train(
+            loaded.base_model,
+            [Example.pair("1", "2")],
+            Hyperparameters(epoch_count=1, batch_size=1, learning_rate=0.0, peak_learning_rate=0.0),
+            Path(directory),
+            lambda snapshot: True,
+            loaded=loaded,
+        )
+
+
+def _unexpected(error: Exception) -> Failed:
+    import torch
+
+    traceback.print_exc()
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return Failed(
+            ResourceExhausted.__name__,
+            "The trainer ran out of memory: use a smaller batch or shorter examples.",
+        )
+    if isinstance(error, OSError):
+        return Failed(ResourceExhausted.__name__, f"The run could not be kept on disk: {error}")
+    return Failed(Internal.__name__, f"The trainer failed: {type(error).__name__}: {error}")
+
+
+def tell(channel: Channel, event: Event) -> None:
+    channel.send(msgspec.json.encode(event))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The nouns: what a tuned model, an example, a snapshot and an operation are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
+Role = Literal["system", "user", "model"]
+Scope = Literal["infer", "tuning", "admin"]
+FinishReason = Literal["STOP", "MAX_TOKENS"]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One turn of a conversation; a `system` turn can only be the first."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What the model is shown: turns that end with a user turn, and the answer to learn."""
+
+    contents: tuple[Content, ...]
+    output: str
+
+    @classmethod
+    def pair(cls, text_input: str, output: str) -> Example:
+        return cls((Content("user", text_input),), output)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A base model as the catalog knows it: where its weights are and how it likes to be tuned."""
+
+    name: str
+    weights: str
+    """A local folder, or a Hugging Face hub id."""
+    display_name: str = ""
+    description: str = ""
+    version: str = "001"
+    aliases: tuple[str, ...] = ()
+    """Other names for it; `*` matches any run of characters."""
+    input_token_limit: int = 8192
+    output_token_limit: int = 1024
+    temperature: float = 1.0
+    top_p: float = 0.95
+    top_k: int = 64
+    learning_rate: float = 0.001
+    full_rate_batch_size: int = 1
+    """Batches smaller than this train at a proportionally lower peak learning rate."""
+    warmup_steps: int = 0
+    lora_rank: int = 8
+    lora_alpha: int = 16
+
+    @property
+    def context_tokens(self) -> int:
+        return self.input_token_limit + self.output_token_limit
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """What one run was decided to use; `learning_rate` is what the caller sees."""
+
+    epoch_count: int
+    batch_size: int
+    learning_rate: float
+    peak_learning_rate: float
+    """What the optimizer really uses, after the base model's batch rule."""
+    warmup_steps: int = 0
+    lora_rank: int = 8
+    lora_alpha: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One training step as the caller sees it; step and epoch start at 1."""
+
+    step: int
+    epoch: int
+    mean_loss: float
+    """Mean cross-entropy in nats per answer token of the step's batch."""
+    compute_time: datetime
+
+
+class State(StrEnum):
+    """CREATING becomes ACTIVE or FAILED, and nothing leaves those."""
+
+    CREATING = "CREATING"
+    ACTIVE = "ACTIVE"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run ended without a model; `kind` is the name of a class in `errors`."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TunedModel:
+    """A tuned model from the moment it was asked for; its weights never change."""
+
+    id: str
+    uid: str
+    """Unlike `id`, never used again after a delete; names its folder on disk."""
+    owner: str
+    base_model: str
+    """Name in the catalog."""
+    asked_base_model: str
+    """The base model as the caller named it, for answers."""
+    state: State
+    hyperparameters: Hyperparameters
+    example_count: int
+    total_steps: int
+    temperature: float
+    top_p: float
+    top_k: int
+    create_time: datetime
+    update_time: datetime
+    source: str | None = None
+    """Id of the tuned model this one continues from."""
+    display_name: str = ""
+    description: str = ""
+    reader_project_numbers: tuple[int, ...] = ()
+    truncated_example_count: int = 0
+    """Examples that did not fit the base model's context and were cut for training."""
+    start_time: datetime | None = None
+    complete_time: datetime | None = None
+    failure: Failure | None = None
+    snapshots: tuple[Snapshot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """The long-running creation of one tuned model, as progress and as work."""
+
+    id: str
+    tuned_model: TunedModel
+    done: bool = False
+    cancelled: bool = False
+    """Somebody asked for it to stop; it is over only when `done`."""
+
+    @property
+    def completed_steps(self) -> int:
+        snapshots = self.tuned_model.snapshots
+        return snapshots[-1].step if snapshots else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key as it is kept: never the secret itself."""
+
+    id: str
+    owner: str
+    scopes: frozenset[Scope]
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking, and what their credential allows."""
+
+    owner: str
+    scopes: frozenset[Scope] = frozenset({"infer"})
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationConfig:
+    """How to sample; None means the model's own default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_output_tokens: int | None = None
+    stop_sequences: tuple[str, ...] = ()
+    candidate_count: int = 1
+    seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer; the last one of a candidate carries the reason it ended."""
+
+    text: str
+    candidate: int = 0
+    finish_reason: FinishReason | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    """Tokens of this candidate so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items of a list, and the token that asks for the next ones ("" at the end)."""
+
+    items: tuple[T, ...] = field(default=())
+    next_page_token: str = ""

@@ -1,0 +1,1 @@
+"""The recipe of `models/kamerton-nano-001`: corpus, tokenizer, pretraining, export, gate."""

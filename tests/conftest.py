@@ -1,0 +1,31 @@
+"""What many tests share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+# Nothing may reach for a network, and small models are fastest on one thread.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+if TYPE_CHECKING:
+    from kamerton.inference.weights import LoadedBase
+    from kamerton.types import BaseModel
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A random base model of the embedded one's shape, only smaller."""
+    from tests import bases
+
+    return bases.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny: BaseModel) -> LoadedBase:
+    from kamerton.inference import weights
+
+    return weights.load(tiny, "cpu")

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from kamerton.errors import FailedPrecondition, NotFound
+from kamerton.inference import torch_engine
+from kamerton.inference.torch_engine import TorchEngine
+from kamerton.inference.weights import LoadedBase
+from kamerton.training.train import train
+from kamerton.types import BaseModel, Content, Example, GenerationConfig, Hyperparameters
+
+GREEDY = GenerationConfig(temperature=0.0, top_p=1.0, top_k=0, max_output_tokens=12)
+FACTS = {"a": "alpha", "b": "бета", "c": "γάμμα 🎉", "d": "delta delta"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[TorchEngine]:
+    engine = TorchEngine("cpu")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def adapters(loaded: LoadedBase, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Four tuned models, each of which gives its own answer to the same question."""
+    found = {}
+    for name, answer in FACTS.items():
+        folder = tmp_path_factory.mktemp(name)
+        chosen = Hyperparameters(40, 1, 0.02, 0.02)
+        found[name] = train(
+            loaded.base_model, [Example.pair("who?", answer)], chosen, folder, lambda s: True,
+            loaded=loaded,
+        )  # fmt: skip
+    return found
+
+
+def ask(
+    engine: TorchEngine,
+    loaded: LoadedBase,
+    adapter: Path | None,
+    text: str = "who?",
+    config: GenerationConfig = GREEDY,
+) -> str:
+    prompt = loaded.renderer.prompt([Content("user", text)])
+    chunks = list(engine.generate(loaded.base_model, adapter, prompt, config))
+    assert chunks[-1].finish_reason is not None
+    assert chunks[-1].prompt_tokens == len(prompt)
+    return "".join(chunk.text for chunk in chunks)
+
+
+def test_greedy_equals_the_stock_model(engine: TorchEngine, loaded: LoadedBase) -> None:
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    expected = loaded.model.generate(
+        torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=[1, 5]
+    )[0, len(prompt) :].tolist()
+    got = ask(engine, loaded, None)
+    shown = [token for token in expected if token not in loaded.renderer.stops]
+    assert got == loaded.renderer.text(shown).rstrip("\ufffd")
+
+
+def test_each_tuned_model_gives_its_own_answer(
+    engine: TorchEngine, loaded: LoadedBase, adapters: dict[str, Path]
+) -> None:
+    long = GenerationConfig(temperature=0.0, max_output_tokens=40)
+    for name, adapter in adapters.items():
+        assert ask(engine, loaded, adapter, config=long) == FACTS[name]
+
+
+def test_batched_together_they_answer_as_alone(
+    engine: TorchEngine, loaded: LoadedBase, adapters: dict[str, Path]
+) -> None:
+    """Different adapters, the base, and prompts of different length in one batch."""
+    asks: list[tuple[Path | None, str]] = [
+        (adapters[n], "who?" + "!" * k) for k, n in enumerate([*FACTS, *FACTS])
+    ]
+    asks += [(None, "who?"), (None, "who? who?")]
+    alone = [ask(engine, loaded, adapter, text) for adapter, text in asks]
+    with ThreadPoolExecutor(len(asks)) as pool:
+        together = list(pool.map(lambda pair: ask(engine, loaded, *pair), asks))
+    assert together == alone
+
+
+def test_eviction_changes_no_answer(
+    loaded: LoadedBase, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_engine, "MAX_ADAPTERS", 2)
+    monkeypatch.setattr(torch_engine, "MAX_ROWS", 2)
+    engine = TorchEngine("cpu")
+    long = GenerationConfig(temperature=0.0, max_output_tokens=40)
+    try:
+        for _ in range(3):
+            for name, adapter in adapters.items():
+                assert ask(engine, loaded, adapter, config=long) == FACTS[name]
+        for adapter in adapters.values():
+            engine.forget(adapter)
+        base = ask(engine, loaded, None)
+        assert base not in FACTS.values()
+    finally:
+        engine.close()
+
+
+def test_the_same_seed_gives_the_same_text(engine: TorchEngine, loaded: LoadedBase) -> None:
+    def sample(seed: int | None) -> str:
+        config = GenerationConfig(temperature=1.0, top_p=0.95, top_k=64, max_output_tokens=12)
+        seeded = GenerationConfig(
+            temperature=1.0, top_p=0.95, top_k=64, max_output_tokens=12, seed=seed
+        )
+        return ask(engine, loaded, None, config=config if seed is None else seeded)
+
+    assert sample(7) == sample(7)
+    assert len({sample(seed) for seed in range(5)}) > 1
+    assert len({sample(None) for _ in range(5)}) > 1
+
+
+def test_candidates_differ_and_each_one_ends(engine: TorchEngine, loaded: LoadedBase) -> None:
+    config = GenerationConfig(
+        temperature=1.5, top_p=1.0, top_k=0, max_output_tokens=8, seed=1, candidate_count=3
+    )
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    chunks = list(engine.generate(loaded.base_model, None, prompt, config))
+    ends = [chunk for chunk in chunks if chunk.finish_reason]
+    assert sorted(chunk.candidate for chunk in ends) == [0, 1, 2]
+    texts = {n: "".join(c.text for c in chunks if c.candidate == n) for n in range(3)}
+    assert len(set(texts.values())) > 1
+
+
+def test_the_limit_ends_an_answer(
+    engine: TorchEngine, loaded: LoadedBase, adapters: dict[str, Path]
+) -> None:
+    config = GenerationConfig(temperature=0.0, max_output_tokens=3)
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    chunks = list(engine.generate(loaded.base_model, adapters["a"], prompt, config))
+    assert "".join(chunk.text for chunk in chunks) == "alp"
+    assert chunks[-1].finish_reason == "MAX_TOKENS"
+    assert chunks[-1].output_tokens == 3
+
+
+def test_a_stop_sequence_ends_an_answer_and_is_not_in_it(
+    engine: TorchEngine, loaded: LoadedBase, adapters: dict[str, Path]
+) -> None:
+    config = GenerationConfig(temperature=0.0, max_output_tokens=30, stop_sequences=("a d", "zz"))
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    chunks = list(engine.generate(loaded.base_model, adapters["d"], prompt, config))
+    assert "".join(chunk.text for chunk in chunks) == "delt"
+    assert chunks[-1].finish_reason == "STOP"
+
+
+def test_characters_are_never_cut(
+    engine: TorchEngine, loaded: LoadedBase, adapters: dict[str, Path]
+) -> None:
+    """With a byte tokenizer every one of these characters is several tokens."""
+    config = GenerationConfig(temperature=0.0, max_output_tokens=40)
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    chunks = list(engine.generate(loaded.base_model, adapters["c"], prompt, config))
+    assert len(chunks) > 5
+    assert all("\ufffd" not in chunk.text for chunk in chunks)
+
+
+def test_a_damaged_adapter_fails_alone(
+    engine: TorchEngine, loaded: LoadedBase, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    with pytest.raises(FailedPrecondition, match="missing or damaged"):
+        list(engine.generate(loaded.base_model, tmp_path, prompt, GREEDY))
+    config = GenerationConfig(temperature=0.0, max_output_tokens=40)
+    assert ask(engine, loaded, adapters["a"], config=config) == "alpha"
+
+
+def test_a_base_without_weights_fails_and_the_engine_lives(
+    engine: TorchEngine, loaded: LoadedBase, tmp_path: Path
+) -> None:
+    lost = BaseModel(name="lost", weights=str(tmp_path / "nowhere"))
+    with pytest.raises(NotFound):
+        list(engine.generate(lost, None, [1, 2], GREEDY))
+    assert ask(engine, loaded, None)
+
+
+def test_who_leaves_frees_the_place(engine: TorchEngine, loaded: LoadedBase) -> None:
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    endless = GenerationConfig(
+        temperature=1.0, top_p=1.0, top_k=0, max_output_tokens=100_000, seed=1
+    )
+    chunks = engine.generate(loaded.base_model, None, prompt, endless)
+    next(chunks)
+    chunks.close()  # type: ignore[attr-defined]
+    start = time.monotonic()
+    ask(engine, loaded, None)
+    assert time.monotonic() - start < 10

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from kamerton.errors import AlreadyExists, InvalidArgument, ResourceExhausted, Unavailable
+from kamerton.store import database as database_module
+from kamerton.store import operations, tuned_models
+from kamerton.store.database import Database
+from kamerton.types import Failure, Hyperparameters, Operation, Snapshot, State, TunedModel
+
+LEASE = 60.0
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    database = Database(f"sqlite:///{tmp_path / 'kamerton.db'}")
+    database.migrate()
+    return database
+
+
+def operation(id: str = "m", owner: str = "ann@x.org", number: int = 0) -> Operation:
+    now = datetime(2026, 11, 21, 8, 16, number, tzinfo=UTC)
+    model = TunedModel(
+        id=id,
+        uid=f"uid-{id}",
+        owner=owner,
+        base_model="kamerton-nano-001",
+        asked_base_model="models/gemini-1.0-pro-001",
+        state=State.CREATING,
+        hyperparameters=Hyperparameters(5, 4, 0.001, 0.001),
+        example_count=15,
+        total_steps=19,
+        temperature=1.0,
+        top_p=0.95,
+        top_k=64,
+        create_time=now,
+        update_time=now,
+        display_name=f"Number {id}",
+        reader_project_numbers=(12,),
+    )
+    return Operation(f"op-{id}", model)
+
+
+def snapshot(step: int, loss: float = 1.0) -> Snapshot:
+    return Snapshot(step, 1, loss, datetime(2026, 11, 21, 9, tzinfo=UTC))
+
+
+def test_tables_and_migrations_agree(database: Database) -> None:
+    database.check()
+    database.migrate()  # Again changes nothing.
+
+
+def test_what_goes_in_comes_out(database: Database) -> None:
+    wanted = operation()
+    operations.add(database, wanted, 10)
+    assert operations.get(database, "m", "op-m") == wanted
+    assert tuned_models.get(database, "m") == wanted.tuned_model
+    assert operations.get(database, "other", "op-m") is None
+    assert tuned_models.get(database, "other") is None
+
+
+def test_an_id_is_given_once(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    second = operation()
+    second = replace(second, id="op2", tuned_model=replace(second.tuned_model, uid="other"))
+    with pytest.raises(AlreadyExists, match="tunedModels/m already exists"):
+        operations.add(database, second, 10)
+
+
+def test_sixteen_at_once_make_one(database: Database) -> None:
+    def add(number: int) -> bool:
+        made = operation()
+        made = replace(
+            made, id=f"op{number}", tuned_model=replace(made.tuned_model, uid=f"uid{number}")
+        )
+        try:
+            operations.add(database, made, 100)
+        except AlreadyExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(add, range(16))) == 1
+
+
+def test_a_full_queue_refuses(database: Database) -> None:
+    operations.add(database, operation("a"), 1)
+    with pytest.raises(ResourceExhausted):
+        operations.add(database, operation("b"), 1)
+    assert tuned_models.get(database, "b") is None
+
+
+def test_the_oldest_run_is_claimed_first_and_once(database: Database) -> None:
+    operations.add(database, operation("a", number=1), 10)
+    operations.add(database, operation("b", number=2), 10)
+    first = operations.claim(database, "w1", LEASE)
+    second = operations.claim(database, "w2", LEASE)
+    assert first is not None and first.tuned_model.id == "a"
+    assert second is not None and second.tuned_model.id == "b"
+    assert first.tuned_model.start_time is not None
+    assert operations.claim(database, "w3", LEASE) is None
+
+
+def test_many_workers_never_claim_the_same_run(tmp_path: Path, database: Database) -> None:
+    for number in range(40):
+        operations.add(database, operation(f"m{number}"), 100)
+    databases = [Database(f"sqlite:///{tmp_path / 'kamerton.db'}") for _ in range(8)]
+
+    def claim_all(place: int) -> list[str]:
+        claimed = []
+        while claim := operations.claim(databases[place], f"w{place}", LEASE):
+            claimed.append(claim.operation_id)
+        return claimed
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [id for ids in pool.map(claim_all, range(8)) for id in ids]
+    assert sorted(claimed) == sorted(f"op-m{number}" for number in range(40))
+
+
+def test_a_worker_that_lost_its_lease_changes_nothing(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    lost = operations.claim(database, "w1", -1.0)
+    held = operations.claim(database, "w2", LEASE)
+    assert lost is not None and held is not None
+    assert held.attempt == lost.attempt + 1
+    assert operations.renew(database, lost, LEASE, [snapshot(1)]) == (False, False)
+    assert not operations.finish(database, lost)
+    assert not operations.fail(database, lost, Failure("Internal", "late"))
+    model = tuned_models.get(database, "m")
+    assert model is not None
+    assert model.state is State.CREATING
+    assert model.snapshots == ()
+    assert operations.renew(database, held, LEASE, [snapshot(1)]) == (True, False)
+
+
+def test_what_a_client_saw_is_never_rewritten(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None
+    operations.renew(database, claim, LEASE, [snapshot(1, 3.0), snapshot(2, 2.0)])
+    operations.renew(database, claim, LEASE, [snapshot(2, 9.0), snapshot(3, 1.0)])
+    model = tuned_models.get(database, "m")
+    assert model is not None
+    assert [(s.step, s.mean_loss) for s in model.snapshots] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+
+
+def test_active_and_done_come_together(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None and operations.finish(database, claim)
+    found = operations.get(database, "m", "op-m")
+    assert found is not None and found.done
+    assert found.tuned_model.state is State.ACTIVE
+    assert found.tuned_model.complete_time is not None
+    assert not operations.fail(database, claim, Failure("Internal", "too late"))
+
+
+def test_a_failure_keeps_its_reason(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None
+    assert operations.fail(database, claim, Failure("FailedPrecondition", "loss became nan"))
+    found = operations.get(database, "m", "op-m")
+    assert found is not None and found.done
+    assert found.tuned_model.state is State.FAILED
+    assert found.tuned_model.failure == Failure("FailedPrecondition", "loss became nan")
+    assert found.tuned_model.complete_time is None
+
+
+def test_cancelling_what_nobody_works_on_ends_it(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    operations.cancel(database, "uid-m")
+    found = operations.get(database, "m", "op-m")
+    assert found is not None and found.done
+    assert found.tuned_model.failure is not None
+    assert found.tuned_model.failure.kind == "Cancelled"
+    assert operations.claim(database, "w1", LEASE) is None
+    operations.cancel(database, "uid-m")  # Again is no error.
+
+
+def test_cancelling_a_run_in_progress_tells_its_worker(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None
+    operations.cancel(database, "uid-m")
+    assert operations.renew(database, claim, LEASE) == (True, True)
+
+
+def test_a_dead_workers_run_is_free_at_once(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    assert operations.claim(database, "w1", LEASE) is not None
+    operations.release(database, "w1")
+    assert operations.claim(database, "w2", LEASE) is not None
+
+
+def test_attempts_count_until_there_is_progress(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    counts = []
+    for number in range(3):
+        claim = operations.claim(database, f"w{number}", -1.0)
+        assert claim is not None
+        counts.append(operations.attempts_without_progress(database, claim))
+    operations.renew(database, claim, -1.0, [snapshot(1)])
+    claim = operations.claim(database, "w9", LEASE)
+    assert claim is not None
+    counts.append(operations.attempts_without_progress(database, claim))
+    assert counts == [1, 2, 3, 1]
+
+
+def test_delete_takes_everything_along_and_frees_the_id(database: Database) -> None:
+    operations.add(database, operation(), 10)
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None
+    operations.renew(database, claim, LEASE, [snapshot(1)])
+    tuned_models.delete_(database, "m")
+    assert operations.get(database, "m", "op-m") is None
+    assert not operations.exists(database, claim)
+    assert operations.renew(database, claim, LEASE) == (False, False)
+    again = operation()
+    again = replace(again, tuned_model=replace(again.tuned_model, uid="new"))
+    operations.add(database, again, 10)
+    model = tuned_models.get(database, "m")
+    assert model is not None and model.snapshots == ()
+
+
+def test_pages_are_stable_under_inserts(database: Database) -> None:
+    for number in range(5):
+        operations.add(database, operation(f"m{number}", number=number), 10)
+    first = tuned_models.list_(database, None, 2, "", [])
+    operations.add(database, operation("new", number=30), 10)
+    second = tuned_models.list_(database, None, 2, first.next_page_token, [])
+    third = tuned_models.list_(database, None, 2, second.next_page_token, [])
+    seen = [model.id for page in (first, second, third) for model in page.items]
+    assert seen == ["m4", "m3", "m2", "m1", "m0"]
+    assert third.next_page_token == ""
+    listed = operations.list_(database, None, None, 4, "")
+    rest = operations.list_(database, None, None, 4, listed.next_page_token)
+    assert [o.id for o in (*listed.items, *rest.items)] == [
+        "op-new", "op-m4", "op-m3", "op-m2", "op-m1", "op-m0"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("token", ["x", "AAAA", "bm90IGEgdGltZQ==", "ü"])
+def test_a_forged_page_token_is_refused(database: Database, token: str) -> None:
+    with pytest.raises(InvalidArgument, match="page_token"):
+        tuned_models.list_(database, None, 2, token, [])
+
+
+def test_lists_know_owners_and_words(database: Database) -> None:
+    operations.add(database, operation("a", owner="ann@x.org"), 10)
+    operations.add(database, operation("b", owner="bob@x.org"), 10)
+    assert [m.id for m in tuned_models.list_(database, "ann@x.org", 9, "", []).items] == ["a"]
+    assert [m.id for m in tuned_models.list_(database, None, 9, "", ["NUMBER", "a"]).items] == ["a"]
+    assert tuned_models.list_(database, None, 9, "", ["100%"]).items == ()
+
+
+def test_a_locked_database_is_unavailable_and_readers_do_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.2)
+    address = f"sqlite:///{tmp_path / 'kamerton.db'}"
+    database, other = Database(address), Database(address)
+    database.migrate()
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with other.write():
+            entered.set()
+            leave.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert entered.wait(5)
+        start = time.monotonic()
+        assert tuned_models.get(database, "m") is None
+        assert time.monotonic() - start < 0.2
+        with pytest.raises(Unavailable):
+            operations.add(database, operation(), 10)
+    finally:
+        leave.set()
+        holder.join()
+    operations.add(database, operation(), 10)

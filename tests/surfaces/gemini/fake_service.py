@@ -1,0 +1,251 @@
+"""Verbs of a few lines, and a server over them on a free port."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import requests
+import uvicorn
+
+from kamerton.errors import InvalidKey, NotFound, PermissionDenied, Unauthenticated
+from kamerton.inference.catalog import Catalog
+from kamerton.settings import Settings
+from kamerton.surfaces import server
+from kamerton.types import (
+    Caller,
+    Chunk,
+    Hyperparameters,
+    Operation,
+    Page,
+    Scope,
+    Snapshot,
+    State,
+    TunedModel,
+)
+
+START = datetime(2026, 11, 21, 8, 16, 11, 879270, tzinfo=UTC)
+SCOPES: dict[str, frozenset[Scope]] = {
+    "owner-key": frozenset({"infer", "tuning"}),
+    "reader-key": frozenset({"infer"}),
+}
+
+
+def snapshots(count: int) -> tuple[Snapshot, ...]:
+    return tuple(
+        Snapshot(step, 1 + step // 100, 7.0615 / step, START + timedelta(seconds=step))
+        for step in range(1, count + 1)
+    )
+
+
+def tuned_model(**changes: Any) -> TunedModel:
+    made = TunedModel(
+        id="next-number-4kq0x9v1c2ab",
+        uid="secret-uid",
+        owner="owner@localhost",
+        base_model="kamerton-nano-001",
+        asked_base_model="models/gemini-1.0-pro-001",
+        state=State.CREATING,
+        hyperparameters=Hyperparameters(5, 4, 0.001, 0.0005),
+        example_count=15,
+        total_steps=19,
+        temperature=1.0,
+        top_p=0.95,
+        top_k=64,
+        create_time=START,
+        update_time=START,
+        display_name="next number",
+    )
+    return replace(made, **changes)
+
+
+def operation(done: bool = False, **changes: Any) -> Operation:
+    return Operation("bvl8dymw0fhw", tuned_model(**changes), done=done)
+
+
+@dataclass
+class Verbs:
+    """The service: remembers what it was asked, and answers what a test told it to."""
+
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    error: Exception | None = None
+    operation: Operation = field(default_factory=operation)
+    chunks: list[Chunk | Exception] = field(
+        default_factory=lambda: [
+            Chunk("LX", prompt_tokens=5, output_tokens=1),
+            Chunk("IV", finish_reason="STOP", prompt_tokens=5, output_tokens=2),
+        ]
+    )
+    pause: float = 0.0
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        return self.calls[-1][1]
+
+    def note(self, name: str, **arguments: Any) -> None:
+        self.calls.append((name, arguments))
+        if self.error:
+            raise self.error
+
+    def authenticate(self, app: Any, *, bearer: str | None, key: str | None) -> Caller:
+        if not (bearer or key):
+            raise Unauthenticated("No credential.")
+        if bearer and bearer not in SCOPES:
+            raise Unauthenticated("The bearer token is not valid.")
+        if key and key not in SCOPES:
+            raise InvalidKey("API key not valid. Please pass a valid API key.")
+        return Caller("owner@localhost", SCOPES[bearer or key or ""])
+
+    def require(self, caller: Caller, scope: Scope) -> None:
+        if scope not in caller.scopes:
+            raise PermissionDenied(f"the scope {scope} is missing")
+
+    def create(self, app: Any, caller: Caller, **arguments: Any) -> Operation:
+        self.note("create", **arguments)
+        return self.operation
+
+    def get(self, app: Any, caller: Caller, tuned_model_id: str) -> TunedModel:
+        self.note("get", tuned_model_id=tuned_model_id)
+        if tuned_model_id != self.operation.tuned_model.id:
+            raise NotFound(f"There is no tuned model {tuned_model_id}.")
+        return self.operation.tuned_model
+
+    def list_(self, app: Any, caller: Caller, **arguments: Any) -> Page[TunedModel]:
+        self.note("list", **arguments)
+        return Page((self.operation.tuned_model,), "more")
+
+    def patch(
+        self, app: Any, caller: Caller, tuned_model_id: str, changes: Mapping[str, Any]
+    ) -> TunedModel:
+        self.note("patch", tuned_model_id=tuned_model_id, changes=dict(changes))
+        return self.operation.tuned_model
+
+    def delete(self, app: Any, caller: Caller, tuned_model_id: str) -> None:
+        self.note("delete", tuned_model_id=tuned_model_id)
+
+    def cancel(self, app: Any, caller: Caller, tuned_model_id: str) -> None:
+        self.note("cancel", tuned_model_id=tuned_model_id)
+
+    def get_operation(self, app: Any, caller: Caller, model: str, operation_id: str) -> Operation:
+        self.note("get_operation", tuned_model_id=model, operation_id=operation_id)
+        return self.operation
+
+    def list_operations(
+        self, app: Any, caller: Caller, model: str | None, **arguments: Any
+    ) -> Page[Operation]:
+        self.note("list_operations", tuned_model_id=model, **arguments)
+        return Page((self.operation,))
+
+    def cancel_operation(self, app: Any, caller: Caller, model: str, operation_id: str) -> None:
+        self.note("cancel_operation", tuned_model_id=model, operation_id=operation_id)
+
+    def generate(self, app: Any, caller: Caller, **arguments: Any) -> Iterator[Chunk]:
+        self.note("generate", **arguments)
+        return self._chunks()
+
+    def _chunks(self) -> Iterator[Chunk]:
+        try:
+            for chunk in self.chunks:
+                time.sleep(self.pause)
+                if isinstance(chunk, Exception):
+                    raise chunk
+                yield chunk
+        finally:
+            self.closed.set()
+
+    def count_tokens(self, app: Any, caller: Caller, **arguments: Any) -> int:
+        self.note("count_tokens", **arguments)
+        return sum(len(content.text.split()) for content in arguments["contents"])
+
+
+def app(**settings: Any) -> Any:
+    idle = SimpleNamespace(warming=lambda: None)
+    loading = SimpleNamespace(warming=lambda: "loading the model")
+    return SimpleNamespace(
+        settings=Settings(**settings),
+        catalog=Catalog.of("", "gemini-*=kamerton-nano-001"),
+        engine=loading,
+        runner=idle,
+    )
+
+
+class Serving:
+    """A server in a thread of this process."""
+
+    def __init__(self, **settings: Any) -> None:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        self.port: int = listening.getsockname()[1]
+        self._server = uvicorn.Server(server.config(server.build(app(**settings))))
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Http:
+    """Calls as curl would make them; `key=None` sends no credential."""
+
+    def __init__(self, url: str, port: int) -> None:
+        self.url, self.port = url, port
+        self._session = requests.Session()
+
+    def __call__(
+        self, method: str, path: str, key: str | None = "owner-key", **arguments: Any
+    ) -> requests.Response:
+        headers = dict(arguments.pop("headers", {}))
+        if key:
+            headers["x-goog-api-key"] = key
+        return self._session.request(
+            method, self.url + path, headers=headers, timeout=20, **arguments
+        )
+
+    def close(self) -> None:
+        self._session.close()
+
+    def raw(self, data: bytes) -> bytes:
+        """Bytes out, bytes in, until the server closes or pauses."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(data)
+            connection.settimeout(1)
+            received = b""
+            try:
+                while piece := connection.recv(65536):
+                    received += piece
+            except (TimeoutError, ConnectionResetError):
+                pass
+            return received
+
+
+def problem(response: requests.Response, status: int, name: str) -> dict[str, Any]:
+    """The error of an answer, which must have exactly the published shape."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json; charset=UTF-8"
+    error: dict[str, Any] = response.json()["error"]
+    assert error["code"] == status and error["status"] == name and error["message"]
+    assert error.keys() <= {"code", "message", "status", "details"}
+    return error
+
+
+def fields(error: Mapping[str, Any]) -> Sequence[str]:
+    """The fields that an error complains about."""
+    return [
+        violation["field"]
+        for detail in error.get("details", [])
+        for violation in detail.get("fieldViolations", [])
+    ]

@@ -1,0 +1,401 @@
+"""The commands against a small fake server: what they send, print, and say when it goes wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from kamerton import __version__, cli, errors
+from kamerton.client import Client
+from kamerton.types import Content, Example, GenerationConfig
+
+NAME = "tunedModels/next-number-4kq0x9v1c2ab"
+OPERATION = f"{NAME}/operations/bvl8dymw0fhw"
+PAIRS = '{"text_input": "1", "output": "2"}\n{"text_input": "three", "output": "four"}\n'
+
+Json = dict[str, Any]
+
+
+class FakeServer:
+    """Answers from a table of "METHOD path" -> answers, the last of which stays."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[tuple[int, Json | list[Json] | str]]] = {}
+        self.requests: list[tuple[str, Json | None]] = []
+        self.keys: list[str | None] = []
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_any(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                url = urlsplit(self.path)
+                fake.requests.append((f"{self.command} {self.path}", body))
+                fake.keys.append(self.headers.get("x-goog-api-key"))
+                status, answer = fake.answer(f"{self.command} {url.path}")
+                if parse_qs(url.query).get("alt") == ["sse"] and isinstance(answer, list):
+                    text = "".join(f"data: {json.dumps(event)}\r\n\r\n" for event in answer)
+                else:
+                    text = answer if isinstance(answer, str) else json.dumps(answer)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text.encode())))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            do_GET = do_POST = do_DELETE = handle_any
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def when(self, call: str, *answers: Json | list[Json] | str, status: int = 200) -> None:
+        self.answers[call] = [(status, answer) for answer in answers]
+
+    def answer(self, call: str) -> tuple[int, Json | list[Json] | str]:
+        found = self.answers.get(call)
+        if not found:
+            return 404, refusal(404, "NOT_FOUND", f"{call} is not there")
+        return found.pop(0) if len(found) > 1 else found[0]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def refusal(code: int, status: str, message: str, *details: Json) -> Json:
+    return {"error": {"code": code, "status": status, "message": message, "details": list(details)}}
+
+
+def snapshots(count: int) -> list[Json]:
+    return [
+        {"step": step, "epoch": 1, "meanLoss": 7 / step, "computeTime": "2026-11-21T08:16:13Z"}
+        for step in range(1, count + 1)
+    ]
+
+
+def operation(steps: int = 0, **outcome: Any) -> Json:
+    metadata: Json = {"totalSteps": 10, "tunedModel": NAME}
+    if steps:
+        metadata |= {
+            "completedSteps": steps,
+            "completedPercent": steps * 10.0,
+            "snapshots": snapshots(steps),
+        }
+    return {"name": OPERATION, "metadata": metadata, **outcome}
+
+
+def says(text: str) -> Json:
+    return {"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}}]}
+
+
+DONE = operation(10, done=True, response={"name": NAME, "state": "ACTIVE"})
+FAILED = operation(3, done=True, error={"code": 9, "message": "the loss is not finite"})
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    fake = FakeServer()
+    monkeypatch.setenv("KAMERTON_ENDPOINT", fake.endpoint)
+    monkeypatch.setenv("KAMERTON_API_KEY", "kam-secret")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    yield fake
+    fake.close()
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kamerton", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+            raise SystemExit(0)
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run_command
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    path = tmp_path / "train.jsonl"
+    path.write_text(PAIRS)
+    return path
+
+
+def test_starting_imports_nothing_slow() -> None:
+    code = "import sys, kamerton.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    slow = {"torch", "transformers", "sqlalchemy", "google", "requests", "starlette", "msgspec"}
+    assert not slow & set(printed.stdout.split())
+    assert printed.stdout
+
+
+def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    commands = "serve tune models show generate watch cancel delete keys demo version"
+    assert all(command in out for command in commands.split())
+    assert "Exit status" in out
+
+
+def test_version(run: Run) -> None:
+    assert run("version") == (0, f"{__version__}\n", "")
+
+
+def test_tune_sends_what_was_asked(server: FakeServer, run: Run, train: Path) -> None:
+    server.when("POST /v1beta/tunedModels", operation())
+    options = "--epochs 5 --batch 4 --rate 0.001 --name numbers --id next --base models/x"
+    status, out, _ = run("tune", str(train), *options.split())
+    assert status == 0
+    assert f"kamerton watch {NAME}" in out
+    assert server.keys == ["kam-secret"]
+    assert server.requests == [
+        (
+            "POST /v1beta/tunedModels?tunedModelId=next",
+            {
+                "display_name": "numbers",
+                "base_model": "models/x",
+                "tuning_task": {
+                    "hyperparameters": {"epoch_count": 5, "batch_size": 4, "learning_rate": 0.001},
+                    "training_data": {
+                        "examples": {
+                            "examples": [
+                                {"text_input": "1", "output": "2"},
+                                {"text_input": "three", "output": "four"},
+                            ]
+                        }
+                    },
+                },
+            },
+        )
+    ]
+
+
+def test_tune_and_watch(server: FakeServer, run: Run, train: Path) -> None:
+    server.when("POST /v1beta/tunedModels", operation())
+    states = (operation(), operation(1), operation(5), DONE)
+    server.when(f"GET /v1/{OPERATION}", *states)
+    status, out, err = run("tune", str(train), "--watch")
+    assert status == 0
+    assert "waiting for its first step" in err
+    assert "step 5/10, 50%, loss 1.4000" in err
+    assert "step 10/10, 100%" in err
+    assert "┤" in out
+    assert f"{NAME} is ready" in out
+    server.when(f"GET /v1/{OPERATION}", *states)
+    status, out, _ = run("tune", str(train), "--watch", "--json")
+    assert json.loads(out) == DONE
+
+
+def test_watch_a_failed_run(server: FakeServer, run: Run) -> None:
+    server.when(f"GET /v1beta/{NAME}/operations", {"operations": [FAILED]})
+    status, out, err = run("watch", NAME)
+    assert status == 1
+    assert "┤" in out
+    assert err.endswith(f"error: {NAME} was not tuned: the loss is not finite\n")
+    status, out, _ = run("watch", OPERATION, "--json")
+    assert (status, json.loads(out)) == (1, FAILED)
+
+
+def test_ctrl_c_while_watching_says_that_the_run_goes_on(
+    server: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.when(f"GET /v1beta/{NAME}/operations", {"operations": [operation(1)]})
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    status, _, err = run("watch", NAME)
+    assert status == 130
+    assert f"The run goes on. Watch it again: kamerton watch {NAME}" in err
+    assert f"kamerton cancel {NAME}" in err
+
+
+def test_models_and_show(server: FakeServer, run: Run) -> None:
+    base = {"name": "models/kamerton-nano-001", "displayName": "Nano"}
+    tuned = {
+        "name": NAME,
+        "state": "FAILED",
+        "displayName": "next number",
+        "baseModel": "models/gemini-1.0-pro-001",
+        "tuningTask": {"hyperparameters": {"epochCount": 5}, "snapshots": snapshots(5)},
+        "kamerton": {"error": {"message": "out of memory"}, "totalSteps": 10},
+    }
+    server.when("GET /v1beta/models", {"models": [base]})
+    server.when("GET /v1beta/tunedModels", {"nextPageToken": "next"}, {"tunedModels": [tuned]})
+    status, out, _ = run("models")
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["models/kamerton-nano-001", "base"],
+        [NAME, "FAILED"],
+    ]
+    assert json.loads(run("models", "--json")[1]) == {"models": [base], "tunedModels": [tuned]}
+    server.when(f"GET /v1beta/{NAME}", tuned)
+    status, out, _ = run("show", NAME.removeprefix("tunedModels/"))
+    assert status == 0
+    for part in ("FAILED", "out of memory", "epoch count", "steps          5 of 10", "┤"):
+        assert part in out
+    assert json.loads(run("show", NAME, "--json")[1]) == tuned
+
+
+def test_generate(server: FakeServer, run: Run) -> None:
+    server.when(f"GET /v1beta/{NAME}", {"name": NAME})
+    server.when(f"POST /v1beta/{NAME}:generateContent", says("LXIV"))
+    server.when("POST /v1beta/models/nano:generateContent", says("?"))
+    bare = NAME.removeprefix("tunedModels/")
+    status, out, _ = run("generate", bare, "LXIII", "--temperature", "0", "--max-tokens", "9")
+    assert (status, out) == (0, "LXIV\n")
+    assert server.requests[-1][1] == {
+        "contents": [{"parts": [{"text": "LXIII"}]}],
+        "generationConfig": {"temperature": 0.0, "maxOutputTokens": 9},
+    }
+    assert run("generate", "nano", "LXIII")[1] == "?\n"
+    assert json.loads(run("generate", "models/nano", "LXIII", "--json")[1]) == says("?")
+
+
+def test_generate_in_a_stream(server: FakeServer, run: Run) -> None:
+    call = f"POST /v1beta/{NAME}:streamGenerateContent"
+    last = says("три")
+    last["candidates"][0]["finishReason"] = "MAX_TOKENS"
+    server.when(call, [says("сорок "), last])
+    status, out, err = run("generate", NAME, "сорок два", "--stream")
+    assert (status, out) == (0, "сорок три\n")
+    assert "cut off" in err
+    server.when(call, [says("со"), refusal(503, "UNAVAILABLE", "the engine died")])
+    status, out, err = run("generate", NAME, "сорок два", "--stream")
+    assert (status, out) == (1, "со")
+    assert err == "error: the engine died\n"
+
+
+def test_cancel_and_delete(server: FakeServer, run: Run) -> None:
+    server.when(f"GET /v1beta/{NAME}/operations", {"operations": [operation(2)]})
+    server.when(f"POST /v1beta/{OPERATION}:cancel", {})
+    server.when(f"DELETE /v1beta/{NAME}", {})
+    assert run("cancel", NAME)[0] == 0
+    assert server.requests[-1] == (f"POST /v1beta/{OPERATION}:cancel", {})
+    assert run("delete", NAME)[:2] == (0, f"deleted {NAME}\n")
+    server.when(f"GET /v1beta/{NAME}/operations", {"operations": [DONE]})
+    assert "already over" in run("cancel", NAME)[2]
+
+
+def test_errors_are_one_line_that_helps(
+    server: FakeServer, run: Run, train: Path, tmp_path: Path
+) -> None:
+    message = "API key not valid. Please pass a valid API key."
+    reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+    server.when("GET /v1beta/models", refusal(400, "INVALID_ARGUMENT", message, reason), status=400)
+    expected = f"error: {message} (pass --key, or set KAMERTON_API_KEY)\n"
+    assert run("models") == (1, "", expected)
+    server.when("GET /v1beta/models", "<html>not ours</html>", status=502)
+    assert "does not look like a Kamerton server" in run("models")[2]
+    (tmp_path / "bad.jsonl").write_text('{"text_input": "1"}')
+    status, _, err = run("tune", str(tmp_path / "bad.jsonl"))
+    assert (status, err) == (
+        1,
+        "error: bad.jsonl: 1 of 1 row cannot be used; line 1: output is missing\n",
+    )
+    assert run("show", "models/x")[2].startswith("error: models/x is not a tuned model")
+
+
+def test_no_server(run: Run) -> None:
+    status, _, err = run("models", "--server", "http://127.0.0.1:9")
+    assert status == 1
+    assert err == "error: no server at http://127.0.0.1:9; start one with: kamerton serve\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tune"],
+        ["no-such-command"],
+        ["tune", "x", "--rate", "1", "--rate-multiplier", "1"],
+        ["keys", "create", "--owner", "a@b.c", "--scope", "everything"],
+    ],
+)
+def test_wrong_usage_is_status_2(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments)[0] == 2
+
+
+def test_keys(run: Run, tmp_path: Path) -> None:
+    data = ["--data", str(tmp_path)]
+    create = ["keys", "create", *data, "--owner", "a@b.c", "--scope", "tuning"]
+    made = json.loads(run(*create, "--json")[1])
+    assert made["owner"] == "a@b.c"
+    assert made["scopes"] == ["infer", "tuning"]
+    _, secret, err = run(*create)
+    assert len(secret.split()) == 1
+    assert "may infer, tuning" in err
+    listed = json.loads(run("keys", "list", *data, "--json")[1])
+    assert len(listed) == 2
+    assert made["key"] not in run("keys", "list", *data)[1]
+    assert run("keys", "revoke", made["id"], *data)[0] == 0
+    assert made["id"] not in run("keys", "list", *data)[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("NOT_FOUND", errors.NotFound),
+        ("ALREADY_EXISTS", errors.AlreadyExists),
+        ("FAILED_PRECONDITION", errors.FailedPrecondition),
+        ("RESOURCE_EXHAUSTED", errors.ResourceExhausted),
+        ("PERMISSION_DENIED", errors.PermissionDenied),
+        ("UNAVAILABLE", errors.Unavailable),
+        ("SOMETHING_NEW", errors.Internal),
+    ],
+)
+def test_the_client_raises_our_errors(
+    server: FakeServer, status: str, kind: type[errors.KamertonError]
+) -> None:
+    server.when("GET /v1beta/models", refusal(400, status, "because"), status=400)
+    client = Client(server.endpoint.removeprefix("http://"))
+    with pytest.raises(kind, match="because"):
+        client.list_models()
+    client.close()
+    assert server.keys == [None]
+
+
+def test_the_client_keeps_field_violations(server: FakeServer) -> None:
+    wrong = {"field": "tuned_model.display_name", "description": "at most 40 characters"}
+    detail = {"fieldViolations": [wrong]}
+    answer = refusal(400, "INVALID_ARGUMENT", "too long", detail)
+    server.when("POST /v1beta/tunedModels", answer, status=400)
+    client = Client(server.endpoint)
+    with pytest.raises(errors.InvalidArgument) as caught:
+        client.create_tuned_model([Example.pair("1", "2")], base_model="x")
+    assert caught.value.violations == (errors.Violation(**wrong),)
+    with pytest.raises(errors.InvalidArgument, match="several turns"):
+        turns = (Content("system", "s"), Content("user", "u"))
+        client.create_tuned_model([Example(turns, "o")], base_model="x")
+    client.close()
+
+
+def test_the_client_counts_and_streams(server: FakeServer) -> None:
+    server.when("POST /v1beta/models/x:countTokens", {"totalTokens": 7})
+    server.when("POST /v1beta/models/x:streamGenerateContent", [says("a"), says("b")])
+    client = Client(server.endpoint)
+    assert client.count_tokens("models/x", "hello") == 7
+    stream = client.stream_generate("models/x", "hello", GenerationConfig(seed=1, top_k=3))
+    assert list(stream) == [says("a"), says("b")]
+    assert server.requests[-1][1] == {
+        "contents": [{"parts": [{"text": "hello"}]}],
+        "generationConfig": {"seed": 1, "topK": 3},
+    }
+    client.close()

@@ -1,0 +1,104 @@
+"""The curve is right and never breaks; progress is a bar on a terminal and lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from kamerton.terminal import RunProgress, answers_table, duration, loss_curve, printable
+
+
+def drawn(losses: list[float], width: int = 60, height: int = 8) -> list[str]:
+    return loss_curve(list(enumerate(losses, start=1)), width, height).plain.split("\n")
+
+
+def test_a_falling_curve_falls_from_corner_to_corner() -> None:
+    lines = drawn([8 - step / 20 for step in range(100)])
+    assert len(lines) == 10
+    first_dots = [len(line[6:]) - len(line[6:].lstrip()) for line in lines[:8]]
+    assert first_dots == sorted(first_dots)
+    assert lines[0].startswith(" 8.00 ┤") or lines[0].startswith("8.00 ┤")
+    assert "3.05 ┤" in lines[7]
+    assert lines[0].split("┤")[1][0] != " "
+    assert len(lines[7]) == 60
+    assert lines[7][-1] != " "
+    assert lines[-1].split() == ["step", "1", "50", "100"]
+
+
+@pytest.mark.parametrize("width", [12, 20, 40, 80, 200])
+@pytest.mark.parametrize("count", [1, 2, 3, 19, 400, 3000])
+def test_it_fits_the_width_and_holds_any_number_of_steps(width: int, count: int) -> None:
+    lines = drawn([5 / math.sqrt(step + 1) for step in range(count)], width)
+    assert all(len(line) <= max(width, 18) for line in lines)
+    assert any("\u2800" < character <= "⣿" for line in lines for character in line)
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [],
+        [math.nan],
+        [math.inf, -math.inf],
+        [math.nan, 3.0, math.inf, 1.0],
+        [2.0] * 50,
+        [0.0],
+        [1e-9, 2e-9],
+        [1e30, -1e30, 0.0],
+    ],
+)
+def test_odd_losses_are_drawn_all_the_same(losses: list[float]) -> None:
+    assert drawn(losses)
+
+
+def test_progress_without_a_terminal_is_one_line_per_tenth() -> None:
+    out = StringIO()
+    now = [0.0]
+    with RunProgress(Console(file=out, width=80), 100, clock=lambda: now[0]) as progress:
+        progress.note("waiting: the trainer is loading")
+        progress.note("waiting: the trainer is loading")
+        progress.note("")
+        for step in range(1, 101):
+            now[0] += 0.1
+            progress.show(step, 100, 5 / step)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "waiting: the trainer is loading"
+    assert lines[1] == "step 10/100, 10%, loss 0.5000, ETA 9.0 s"
+    assert lines[-1] == "step 100/100, 100%, loss 0.0500"
+    assert len(lines) == 11
+
+
+def test_a_slow_run_still_says_something_every_five_seconds() -> None:
+    out = StringIO()
+    now = [0.0]
+    with RunProgress(Console(file=out), 1000, clock=lambda: now[0]) as progress:
+        for step in (1, 2, 3):
+            now[0] += 3
+            progress.show(step, 1000, None)
+    assert [line.split(",")[0] for line in out.getvalue().splitlines()] == ["step 2/1000"]
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = StringIO()
+    console = Console(file=out, force_terminal=True, width=100, no_color=True)
+    with RunProgress(console, 19) as progress:
+        progress.show(7, 19, 2.5)
+    assert "37%" in out.getvalue()
+    assert "step 7/19" in out.getvalue()
+    assert "loss 2.5000" in out.getvalue()
+    assert "\x1b[3" not in out.getvalue()
+
+
+def test_right_answers_are_ticked_and_control_characters_shown() -> None:
+    out = StringIO()
+    Console(file=out, width=100).print(answers_table([("LXIII", "LXIV", "[b]\x1b[2J", "LXIV\n")]))
+    assert "✓ LXIV" in out.getvalue()
+    assert "[b]\\x1b[2J" in out.getvalue()
+    assert printable("a\tb\n六") == "a\tb\n六"
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (4.21, 200, 7500)] == ["4.2 s", "3 min 20 s", "2 h 05 min"]

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from kamerton.errors import InvalidArgument
+from kamerton.training.hyperparameters import choose, epoch_of, total_steps
+from kamerton.types import BaseModel, Hyperparameters
+
+BASE = BaseModel(name="b", weights="", learning_rate=0.001, full_rate_batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs", "batch", "steps"),
+    [(15, 5, 2, 38), (15, 5, 4, 19), (15, 100, 4, 375), (1, 1, 4, 1), (3, 1, 512, 1)],
+)
+def test_batches_run_across_the_borders_of_epochs(
+    examples: int, epochs: int, batch: int, steps: int
+) -> None:
+    chosen = Hyperparameters(epochs, batch, 0.001, 0.001)
+    assert total_steps(examples, chosen) == steps
+    assert epoch_of(1, examples, chosen) == min(epochs, math.ceil(batch / examples))
+    assert epoch_of(steps, examples, chosen) == epochs
+    numbers = [epoch_of(step, examples, chosen) for step in range(1, steps + 1)]
+    assert numbers == sorted(numbers)
+
+
+def test_defaults_follow_the_size_of_the_dataset() -> None:
+    few, many = choose(999, BASE), choose(1000, BASE)
+    assert (few.epoch_count, few.batch_size, few.learning_rate) == (5, 4, 0.001)
+    assert (many.epoch_count, many.batch_size, many.learning_rate) == (5, 16, 0.0002)
+
+
+def test_the_multiplier_multiplies_the_default() -> None:
+    assert choose(15, BASE, learning_rate_multiplier=2.0).learning_rate == 0.002
+
+
+def test_small_batches_train_at_a_lower_peak_but_answer_what_was_asked() -> None:
+    assert choose(15, BASE, batch_size=2, learning_rate=0.001).learning_rate == 0.001
+    assert choose(15, BASE, batch_size=2, learning_rate=0.001).peak_learning_rate == 0.0005
+    assert choose(15, BASE, batch_size=4, learning_rate=0.001).peak_learning_rate == 0.001
+    assert choose(15, BASE, batch_size=16, learning_rate=0.001).peak_learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epoch_count": 0},
+        {"epoch_count": 1001},
+        {"batch_size": -1},
+        {"batch_size": 513},
+        {"learning_rate": 0.0},
+        {"learning_rate": 1.5},
+        {"learning_rate": math.nan},
+        {"learning_rate": math.inf},
+        {"learning_rate_multiplier": 101.0},
+    ],
+)
+def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        choose(15, BASE, **wrong)
+    assert [violation.field for violation in caught.value.violations] == list(wrong)
+
+
+def test_all_wrong_values_are_named_at_once() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        choose(15, BASE, epoch_count=0, batch_size=0)
+    assert len(caught.value.violations) == 2
+
+
+def test_rate_and_multiplier_exclude_each_other() -> None:
+    with pytest.raises(InvalidArgument, match="not both"):
+        choose(15, BASE, learning_rate=0.1, learning_rate_multiplier=1.0)

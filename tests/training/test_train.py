@@ -1,0 +1,283 @@
+"""The invariants of a run: nothing in training is silently wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from kamerton.dataset.tutorial import EXAMPLES
+from kamerton.errors import Cancelled, FailedPrecondition
+from kamerton.inference.weights import LoadedBase
+from kamerton.training import train as module
+from kamerton.training.adapter import Adapter
+from kamerton.training.attention import FLAT_ROWS
+from kamerton.training.batches import collate
+from kamerton.training.hyperparameters import choose, total_steps
+from kamerton.training.rows import Row, encode, rows_of_step
+from kamerton.training.train import mean_loss, train
+from kamerton.types import Hyperparameters, Snapshot
+
+STEPS = Hyperparameters(
+    epoch_count=2, batch_size=4, learning_rate=0.01, peak_learning_rate=0.01, seed=3
+)
+
+
+@pytest.fixture
+def flat(loaded: LoadedBase) -> Iterator[LoadedBase]:
+    """The base as a run has it."""
+    loaded.model.set_attn_implementation(FLAT_ROWS)
+    yield loaded
+    loaded.model.set_attn_implementation("sdpa")
+
+
+def run(
+    loaded: LoadedBase, folder: Path, hyperparameters: Hyperparameters = STEPS, stop_at: int = 0
+) -> tuple[Path, list[Snapshot]]:
+    """Train in `folder`; at step `stop_at` somebody pulls the plug."""
+    folder.mkdir(exist_ok=True)
+    snapshots: list[Snapshot] = []
+
+    def keep(snapshot: Snapshot) -> bool:
+        snapshots.append(snapshot)
+        if snapshot.step == stop_at:
+            raise Cancelled("plug pulled")
+        return True
+
+    adapter = folder / "adapter"
+    if stop_at:
+        with pytest.raises(Cancelled):
+            train(loaded.base_model, EXAMPLES, hyperparameters, folder, keep, loaded=loaded)
+    else:
+        adapter = train(loaded.base_model, EXAMPLES, hyperparameters, folder, keep, loaded=loaded)
+    return adapter, snapshots
+
+
+def keep_in(snapshots: list[Snapshot]) -> Callable[[Snapshot], bool]:
+    def keep(snapshot: Snapshot) -> bool:
+        snapshots.append(snapshot)
+        return True
+
+    return keep
+
+
+def rows(loaded: LoadedBase, step: int) -> list[Row]:
+    chosen = rows_of_step(step, len(EXAMPLES), STEPS)
+    return [encode(loaded.renderer, EXAMPLES[index], 512) for index in chosen]
+
+
+def stock_loss(loaded: LoadedBase, batch: list[Row]) -> torch.Tensor:
+    """The same by the book: each row alone, stock attention, labels of -100 on the prompt."""
+    total, count = torch.tensor(0.0), 0
+    for row in batch:
+        ids = torch.tensor([row.ids])
+        labels = ids.clone()
+        labels[:, : row.answer_start] = -100
+        carrying = len(row.ids) - row.answer_start
+        total = total + loaded.model(input_ids=ids, labels=labels).loss * carrying
+        count += carrying
+    return total / count
+
+
+def test_a_snapshot_for_every_step(loaded: LoadedBase, tmp_path: Path) -> None:
+    _, snapshots = run(loaded, tmp_path / "run")
+    assert [s.step for s in snapshots] == list(range(1, total_steps(len(EXAMPLES), STEPS) + 1))
+    assert snapshots[0].epoch == 1
+    assert snapshots[-1].epoch == 2
+    assert snapshots[-1].mean_loss < snapshots[0].mean_loss
+
+
+def test_the_first_loss_is_the_base_models_loss(loaded: LoadedBase, tmp_path: Path) -> None:
+    with torch.no_grad():
+        expected = stock_loss(loaded, rows(loaded, 1)).item()
+    _, snapshots = run(loaded, tmp_path / "run")
+    assert snapshots[0].mean_loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_and_gradient_equal_the_stock_model(loaded: LoadedBase) -> None:
+    """Rows on one axis without padding, head at answers only: the same mathematics."""
+    batch = rows(loaded, 2)
+    gradients = {}
+    for kind in ("lean", "stock"):
+        adapter = Adapter(loaded, STEPS)
+        try:
+            with torch.no_grad():  # B begins at zero, where A has no gradient.
+                for name, parameter in adapter.parameters.items():
+                    if "lora_B" in name:
+                        parameter.fill_(0.01)
+            if kind == "lean":
+                loaded.model.set_attn_implementation(FLAT_ROWS)
+                loss = mean_loss(loaded, collate(batch, loaded.device))
+            else:
+                loaded.model.set_attn_implementation("eager")
+                loss = stock_loss(loaded, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            gradients[kind] = {
+                name: parameter.grad for name, parameter in adapter.parameters.items()
+            } | {"loss": loss.detach()}
+        finally:
+            loaded.model.set_attn_implementation("sdpa")
+            adapter.remove()
+    assert gradients["lean"].keys() == gradients["stock"].keys()
+    for name, lean in gradients["lean"].items():
+        torch.testing.assert_close(lean, gradients["stock"][name], rtol=1e-4, atol=1e-6)
+
+
+def test_long_rows_look_no_further_than_the_sliding_window(flat: LoadedBase) -> None:
+    row = encode(flat.renderer, EXAMPLES[9], 512)
+    long = Row((*row.ids[:-6], *(row.ids[5:-6] * 4), *row.ids[-6:]), row.answer_start)
+    assert len(long.ids) > 4 * flat.model.config.sliding_window
+    with torch.no_grad():
+        lean = mean_loss(flat, collate([long], flat.device))
+        flat.model.set_attn_implementation("eager")
+        torch.testing.assert_close(lean, stock_loss(flat, [long]), rtol=1e-5, atol=1e-6)
+
+
+def test_the_order_of_rows_in_a_batch_changes_nothing(flat: LoadedBase) -> None:
+    batch = rows(flat, 1)
+    with torch.no_grad():
+        forward = mean_loss(flat, collate(batch, flat.device))
+        backward = mean_loss(flat, collate(batch[::-1], flat.device))
+    torch.testing.assert_close(forward, backward, rtol=1e-5, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bytes(loaded: LoadedBase, tmp_path: Path) -> None:
+    first, one = run(loaded, tmp_path / "one")
+    second, two = run(loaded, tmp_path / "two")
+    assert [s.mean_loss for s in one] == [s.mean_loss for s in two]
+    assert (first / "adapter_model.safetensors").read_bytes() == (
+        second / "adapter_model.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 7])
+@pytest.mark.parametrize("damage", ["none", "last", "all"])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int, damage: str
+) -> None:
+    straight, expected = run(loaded, tmp_path / "straight")
+    monkeypatch.setattr(
+        module.Checkpoints, "save_when_due", lambda checkpoints, step: checkpoints.save(step)
+    )
+    run(loaded, tmp_path / "killed", stop_at=stop_at)
+    saved = sorted((tmp_path / "killed" / "checkpoints").iterdir())
+    for checkpoint in {"none": [], "last": saved[-1:], "all": saved}[damage]:
+        file = checkpoint / module.CHECKPOINT
+        file.write_bytes(file.read_bytes()[:-7])
+    resumed, rest = run(loaded, tmp_path / "killed")
+    assert (
+        rest[0].step
+        == {
+            "none": stop_at + 1,
+            "last": stop_at if len(saved) > 1 else 1,
+            "all": 1,
+        }[damage]
+    )
+    assert [s.mean_loss for s in rest] == [s.mean_loss for s in expected[rest[0].step - 1 :]]
+    assert (resumed / "adapter_model.safetensors").read_bytes() == (
+        straight / "adapter_model.safetensors"
+    ).read_bytes()
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_stock_peft_loads_the_adapter(loaded: LoadedBase, tmp_path: Path) -> None:
+    adapter, _ = run(loaded, tmp_path / "run")
+    stock = AutoModelForCausalLM.from_pretrained(
+        loaded.base_model.weights, dtype=torch.float32, attn_implementation="eager"
+    )
+    stock = PeftModel.from_pretrained(stock, str(adapter))
+    ours = load_file(adapter / "adapter_model.safetensors")
+    theirs = {
+        name.replace(".default", ""): p for name, p in stock.named_parameters() if "lora_" in name
+    }
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name])
+    kinds = {name.split(".")[-3] for name in ours}
+    assert kinds == {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"
+    }  # fmt: skip
+
+
+def test_the_base_comes_back_as_it_was(loaded: LoadedBase, tmp_path: Path) -> None:
+    before = {name: p.clone() for name, p in loaded.model.named_parameters()}
+    run(loaded, tmp_path / "run")
+    after = dict(loaded.model.named_parameters())
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert loaded.model.config._attn_implementation == "sdpa"
+
+
+def test_a_child_starts_from_its_parent(loaded: LoadedBase, tmp_path: Path) -> None:
+    parent, first = run(loaded, tmp_path / "parent")
+    (tmp_path / "child").mkdir()
+    snapshots: list[Snapshot] = []
+    train(
+        loaded.base_model,
+        EXAMPLES,
+        STEPS,
+        tmp_path / "child",
+        keep_in(snapshots),
+        loaded=loaded,
+        parent=parent,
+    )
+    assert snapshots[0].mean_loss < first[0].mean_loss * 0.9
+
+
+def test_a_parent_of_another_shape_is_refused(loaded: LoadedBase, tmp_path: Path) -> None:
+    parent, _ = run(loaded, tmp_path / "parent")
+    other = Hyperparameters(1, 4, 0.01, 0.01, lora_rank=4)
+    (tmp_path / "child").mkdir()
+    with pytest.raises(FailedPrecondition, match="another rank"):
+        train(
+            loaded.base_model, EXAMPLES, other, tmp_path / "child", lambda s: True,
+            loaded=loaded, parent=parent,
+        )  # fmt: skip
+
+
+def test_stopping_early_keeps_what_was_learned(loaded: LoadedBase, tmp_path: Path) -> None:
+    adapter = train(
+        loaded.base_model, EXAMPLES, STEPS, tmp_path, lambda s: s.step < 3, loaded=loaded
+    )
+    assert (adapter / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_what_is_not_finite_stops_the_run_at_that_step(
+    loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: float
+) -> None:
+    honest = module.mean_loss
+    calls = 0
+
+    def poisoned(loaded: LoadedBase, batch: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return honest(loaded, batch) * (poison if calls == 3 else 1.0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "mean_loss", poisoned)
+    snapshots: list[Snapshot] = []
+    with pytest.raises(FailedPrecondition, match=r"loss became (nan|inf) at step 3"):
+        train(
+            loaded.base_model, EXAMPLES, STEPS, tmp_path,
+            keep_in(snapshots), loaded=loaded,
+        )  # fmt: skip
+    assert [s.step for s in snapshots] == [1, 2]
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_warm_up_rises_to_the_peak() -> None:
+    chosen = Hyperparameters(1, 4, 0.01, 0.01, warmup_steps=3)
+    rates = [module.learning_rate(step, chosen) for step in range(1, 7)]
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+
+
+def test_the_tutorials_settings_are_nineteen_steps(loaded: LoadedBase) -> None:
+    chosen = choose(len(EXAMPLES), loaded.base_model, epoch_count=5, batch_size=4)
+    assert len(EXAMPLES) == 15
+    assert total_steps(len(EXAMPLES), chosen) == 19
