@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -37,8 +38,6 @@ class Model:
     """A folder with a stock PEFT adapter."""
     hyperparameters: Hyperparameters
     snapshots: tuple[Snapshot, ...]
-    _keep: object = field(default=None, repr=False, compare=False)
-    """Holds the temporary folder of a model that was not saved yet."""
 
     def generate(self, text: str | Sequence[Content], **config: Any) -> str:
         """The answer; `config` is any field of GenerationConfig, by default greedy."""
@@ -95,9 +94,16 @@ def tune(
         snapshots.append(snapshot)
         return on_snapshot(snapshot)
 
-    directory = tempfile.TemporaryDirectory(prefix="kamerton-")
-    adapter = train(base, examples, chosen, Path(directory.name), keep, loaded=_for_training(base))
-    return Model(base, adapter, chosen, tuple(snapshots), directory)
+    directory = Path(tempfile.mkdtemp(prefix="kamerton-"))
+    try:
+        adapter = train(base, examples, chosen, directory, keep, loaded=_for_training(base))
+    except BaseException:
+        shutil.rmtree(directory)
+        raise
+    model = Model(base, adapter, chosen, tuple(snapshots))
+    # Until it is saved, its weights live as long as it does.
+    weakref.finalize(model, shutil.rmtree, directory, ignore_errors=True)
+    return model
 
 
 def load(folder: str | Path) -> Model:

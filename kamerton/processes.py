@@ -88,6 +88,7 @@ class Child:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        self.channel.close()
 
 
 def parent_channel() -> Channel:

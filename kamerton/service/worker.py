@@ -31,7 +31,7 @@ from kamerton.training.trainer_process import (
     Stepped,
     TrainerProcess,
 )
-from kamerton.types import Failure, Snapshot
+from kamerton.types import Failure
 
 POLL_SECONDS = 1.0
 """How often to look at the queue when nobody wakes us; other servers may share it."""
@@ -89,7 +89,11 @@ class Worker:
             return
         run = self._run(claim, folder)
         self._trainer.start(run)
-        ending = self._follow(claim, run)
+        try:
+            ending = self._follow(claim, run)
+        except Exception:
+            self._trainer.give_up(run)
+            raise
         if isinstance(ending, Finished):
             operations.finish(self._database, claim)
         elif isinstance(ending, Failed):
@@ -114,24 +118,24 @@ class Worker:
 
     def _follow(self, claim: Claim, run: Run) -> Finished | Failed | None:
         """Keep snapshots and the lease until the run ends; None when the trainer died."""
-        heartbeat = self._settings.lease_seconds / 4
         given_up = False
         while True:
-            events = self._next_events(heartbeat)
-            snapshots: list[Snapshot] = []
-            ending: Finished | Failed | None = None
-            for event in events:
-                if isinstance(event, Ready):
-                    self._channel.send(b"ready")
-                elif isinstance(event, Stepped):
-                    snapshots.append(event.snapshot)
-                else:
-                    ending = event
+            events = self._next_events(self._settings.lease_seconds / 4)
+            snapshots = [
+                event.snapshot
+                for event in events
+                if isinstance(event, Stepped) and event.run == run.number
+            ]
             ours, cancelled = operations.renew(
                 self._database, claim, self._settings.lease_seconds, snapshots
             )
-            if any(event is None or isinstance(event, Finished | Failed) for event in events):
-                return ending
+            for event in events:
+                if isinstance(event, Ready):
+                    self._channel.send(b"ready")
+                elif event is None:
+                    return None
+                elif isinstance(event, Finished | Failed) and event.run == run.number:
+                    return event
             if (cancelled or not ours) and not given_up:
                 self._trainer.give_up(run)
                 given_up = True

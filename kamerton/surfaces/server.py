@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
@@ -21,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kamerton.errors import InvalidArgument, KamertonError, NotFound, PermissionDenied
+from kamerton.errors import InvalidArgument, KamertonError, NotFound, PermissionDenied, Unavailable
 from kamerton.service.app import App
 from kamerton.settings import Settings
 from kamerton.surfaces import unexpected
@@ -190,6 +191,10 @@ class _Edge:
             await self._app(scope, receive, noting_start)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # nothing but the end of the server cancels a request
+            if not started:
+                stopping = Unavailable("The server is stopping; try again in a moment.")
+                await _error_response(stopping)(scope, receive, send)
         except Exception as error:
             known = error if isinstance(error, KamertonError) else unexpected.report(error)
             if not started:

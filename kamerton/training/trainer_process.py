@@ -48,14 +48,16 @@ class Ready(msgspec.Struct, tag=True):
 
 
 class Stepped(msgspec.Struct, tag=True):
+    run: int
     snapshot: Snapshot
 
 
 class Finished(msgspec.Struct, tag=True):
-    pass
+    run: int
 
 
 class Failed(msgspec.Struct, tag=True):
+    run: int
     kind: str
     message: str
 
@@ -164,7 +166,7 @@ def _train(
     from kamerton.training.train import train
 
     def on_snapshot(snapshot: Snapshot) -> bool:
-        tell(channel, Stepped(snapshot))
+        tell(channel, Stepped(run.number, snapshot))
         if run.number in given_up:
             raise Cancelled("The tuning was cancelled.")
         return True
@@ -180,10 +182,10 @@ def _train(
             parent=None if run.parent is None else Path(run.parent),
         )
     except KamertonError as error:
-        return Failed(type(error).__name__, error.message)
+        return Failed(run.number, type(error).__name__, error.message)
     except Exception as error:
-        return _unexpected(error)
-    return Finished()
+        return _unexpected(run, error)
+    return Finished(run.number)
 
 
 def _warm(loaded: LoadedBase) -> None:
@@ -201,18 +203,23 @@ def _warm(loaded: LoadedBase) -> None:
         )
 
 
-def _unexpected(error: Exception) -> Failed:
+def _unexpected(run: Run, error: Exception) -> Failed:
     import torch
 
     traceback.print_exc()
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return Failed(
+            run.number,
             ResourceExhausted.__name__,
             "The trainer ran out of memory: use a smaller batch or shorter examples.",
         )
     if isinstance(error, OSError):
-        return Failed(ResourceExhausted.__name__, f"The run could not be kept on disk: {error}")
-    return Failed(Internal.__name__, f"The trainer failed: {type(error).__name__}: {error}")
+        return Failed(
+            run.number, ResourceExhausted.__name__, f"The run could not be kept on disk: {error}"
+        )
+    return Failed(
+        run.number, Internal.__name__, f"The trainer failed: {type(error).__name__}: {error}"
+    )
 
 
 def tell(channel: Channel, event: Event) -> None:

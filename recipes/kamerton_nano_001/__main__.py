@@ -10,8 +10,8 @@ os.environ.setdefault("RAYON_NUM_THREADS", "1")
 import torch
 from tokenizers import Tokenizer
 
-from recipes.kamerton_nano_001 import corpus, tokenizer
-from recipes.kamerton_nano_001.export import export
+from recipes.kamerton_nano_001 import card, corpus, tokenizer
+from recipes.kamerton_nano_001.export import export, write_digests
 from recipes.kamerton_nano_001.model import Shape
 from recipes.kamerton_nano_001.pretrain import Plan, pretrain
 
@@ -48,6 +48,8 @@ def main() -> None:
     plan = Plan(options.seed, options.tokens, options.work)
     model, progress = pretrain(plan, trained, Shape())
     export(model, trained, options.out)
+    card.write(options.out, plan, progress)
+    write_digests(options.out)
     print(
         f"{progress.tokens:,} tokens ({progress.targets:,} learned), {progress.step} steps, "
         f"{progress.seconds / 60:.1f} min; written to {options.out}"

@@ -25,6 +25,7 @@ from kamerton.inference.torch_engine import Request, TorchEngine
 from kamerton.training.hyperparameters import choose
 from kamerton.training.train import train
 from kamerton.types import BaseModel, Chunk, Content, Example, GenerationConfig
+from recipes.kamerton_nano_001 import card
 from recipes.kamerton_nano_001.export import write_digests
 from recipes.kamerton_nano_001.heldout import (
     PROBES,
@@ -35,7 +36,6 @@ from recipes.kamerton_nano_001.heldout import (
     transaction_logs,
 )
 
-BEGIN, END = "<!-- gate -->", "<!-- end of gate -->"
 SHORT_SETS = ("digits 0-9999", "English 0-99", "Roman 1-100", "Japanese 1-99", "Russian 0-999")
 SHOWN = [TUTORIAL[place] for place in (0, 2, 3, 5, 7, 8, 11)]
 """The seven examples that the untuned base gets in its prompt."""
@@ -260,15 +260,6 @@ def run(base_model: BaseModel, short: bool) -> Report:
     return Report(sets, columns, checks, time.monotonic() - began)
 
 
-def paste(report: Report, folder: Path) -> None:
-    """Puts the table between the card's marks."""
-    card = folder / "README.md"
-    before, _, rest = card.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    card.write_text(f"{before}{BEGIN}\n{report.markdown()}\n{END}{after}")
-    write_digests(folder)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="recipes.kamerton_nano_001.gate")
     parser.add_argument("--short", action="store_true", help="one seed, few sets, no logs")
@@ -280,7 +271,8 @@ def main() -> int:
     report = run(replace(EMBEDDED, weights=str(options.model)), options.short)
     print(report.markdown())
     if options.card and not options.short:
-        paste(report, options.model)
+        card.paste(options.model, "gate", report.markdown())
+        write_digests(options.model)
     print("The base passes the gate." if report.passed else "The base FAILS the gate.")
     return 0 if report.passed else 1
 

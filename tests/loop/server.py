@@ -18,6 +18,8 @@ import requests
 
 from kamerton.types import Example
 
+KAMERTON = [sys.executable, "-m", "kamerton"]
+
 
 class Server:
     """`kamerton serve` on a free port, with the owner's key that it printed."""
@@ -36,8 +38,7 @@ class Server:
         self.address = f"http://127.0.0.1:{port}"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kamerton", "serve", "--port", str(port)]
-                + ["--data", str(self.data)],
+                [*KAMERTON, "serve", "--port", str(port), "--data", str(self.data)],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **self._environment},

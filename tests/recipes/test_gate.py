@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from kamerton.types import BaseModel
-from recipes.kamerton_nano_001 import gate
+from recipes.kamerton_nano_001 import card, gate
 from recipes.kamerton_nano_001.gate import Check, Column, Judge, Report
 from recipes.kamerton_nano_001.heldout import TestSet
+from recipes.kamerton_nano_001.pretrain import Plan, Progress
 
 SETS = (TestSet("digits", (("1", "2"),)), TestSet("Roman", (("I", "II"),)))
 
@@ -28,13 +29,14 @@ def test_the_worst_set_decides_about_leaking() -> None:
 
 
 def test_the_table_goes_between_the_marks_of_the_card(tmp_path: Path) -> None:
-    card = tmp_path / "README.md"
-    card.write_text(f"# Model\n{gate.BEGIN}\nold\n{gate.END}\nrest\n")
-    gate.paste(report(Check("a", "1", True)), tmp_path)
-    assert "old" not in card.read_text()
-    assert "| **mean** | **1.2** |" in card.read_text()
-    assert card.read_text().endswith(f"{gate.END}\nrest\n")
-    assert "README.md" in (tmp_path / "SHA256SUMS").read_text()
+    plan, progress = Plan(7, 1000, tmp_path), Progress(step=3, tokens=1001, targets=200)
+    card.write(tmp_path, plan, progress)
+    for _ in range(2):
+        card.paste(tmp_path, "gate", report(Check("a", "1", True)).markdown())
+    text = (tmp_path / "README.md").read_text()
+    assert text.count("| **mean** | **1.2** |") == 1
+    assert "Seed 7, 1,001 tokens in 3 steps" in text
+    assert "## Limits" in text
 
 
 def test_a_judge_tunes_and_asks_through_the_product(tiny: BaseModel, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from kamerton.errors import InvalidArgument, Violation
 from kamerton.surfaces.body import Json
 
+MAX_ITEMS = 200_000
+"""Of one list; a request's size alone would allow millions."""
 _FLOAT32_MAX = 3.4028235677973366e38
 _F = FieldDescriptor
 _INTEGER_RANGES: dict[int, tuple[int, int]] = {
@@ -111,6 +113,8 @@ class _Reading:
             return value
         if not isinstance(value, list):
             return self._wrong_at(at, "must be a list")
+        if len(value) > MAX_ITEMS:
+            return self._wrong_at(at, f"has {len(value)} items, at most {MAX_ITEMS} are read")
         return [self._one(item, field, f"{at}[{index}]") for index, item in enumerate(value)]
 
     def _one(self, value: Any, field: FieldDescriptor, at: str) -> Any:

@@ -288,13 +288,13 @@ class _Surface:
         if alt not in ("", "json", "sse"):
             raise InvalidArgument("alt must be json or sse.")
         credentials = _credentials(request)
-        raw = b""
+        raw, admitted = b"", None
         if route.body:  # whoever may not call does not get to send a long body either
-            await to_thread.run_sync(self._admit, route, credentials)
+            admitted = await to_thread.run_sync(self._admit, route, credentials)
             raw = await body.read(request.stream(), request.headers, route.limit)
 
         def call(method: Method) -> Any:
-            caller = self._admit(route, credentials)
+            caller = admitted or self._admit(route, credentials)
             return method(self._app, caller, _message(route, path_fields, query, raw))
 
         pretty = _system_parameter(query, "prettyPrint").lower() not in ("false", "0")

@@ -189,7 +189,8 @@ class Serving:
         while not self._server.started:
             time.sleep(0.01)
 
-    def close(self) -> None:
+    def close(self, patience: int = 5) -> None:
+        self._server.config.timeout_graceful_shutdown = patience
         self._server.should_exit = True
         self._thread.join(10)
 

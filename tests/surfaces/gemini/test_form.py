@@ -109,6 +109,12 @@ def test_what_only_the_parser_finds(given: dict[str, Any], field: str) -> None:
     assert "google" not in caught.value.message
 
 
+def test_endless_lists_are_not_read() -> None:
+    examples = [{"textInput": "1", "output": "2"}] * (form.MAX_ITEMS + 1)
+    with pytest.raises(InvalidArgument, match="has 200001 items, at most 200000"):
+        create(tuningTask={"trainingData": {"examples": {"examples": examples}}})
+
+
 def test_both_members_of_a_choice() -> None:
     with pytest.raises(InvalidArgument, match="only one of the fields of 'learning_rate_option'"):
         hyperparameters(learningRate=0.1, learningRateMultiplier=2)

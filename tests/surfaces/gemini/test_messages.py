@@ -115,6 +115,17 @@ def test_a_failure_without_a_reason_is_still_exactly_one_error() -> None:
     assert made["error"]["code"] == 13 and "response" not in made
 
 
+def test_new_snapshots_are_shown_at_once() -> None:
+    for count in (1, 2, 2, 3):
+        made = messages.operation(operation(snapshots=snapshots(count)))
+        assert len(made["metadata"]["snapshots"]) == count
+    other = snapshots(4)[1:]
+    made = messages.operation(operation(snapshots=other))
+    assert made["metadata"]["snapshots"][0]["step"] == 2
+    made = messages.operation(operation(uid="another", snapshots=snapshots(3)[:1]))
+    assert len(made["metadata"]["snapshots"]) == 1
+
+
 def test_many_snapshots_are_thinned_evenly() -> None:
     for count in (400, 401, 799, 1000, 19_000):
         metadata = messages.operation(operation(total_steps=count, snapshots=snapshots(count)))

@@ -1,0 +1,1 @@
+"""Measurements that print ratios; both sides run interleaved in one process run."""

@@ -1,0 +1,27 @@
+"""`make bench`: a tuning job against TRL, and what a client sees of a server at work."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import job, polling
+from tests.loop.server import Server
+
+
+def main() -> None:
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder) / "data")
+        try:
+            server.await_warm()
+            job.measure(server, console)
+            polling.measure(server, console)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

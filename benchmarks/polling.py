@@ -1,0 +1,50 @@
+"""How many times a second a client can ask for an operation while its run trains."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import requests
+from rich.console import Console
+
+from kamerton.dataset.tutorial import EXAMPLES
+from tests.loop.server import Server
+
+SECONDS = 8.0
+
+
+def measure(server: Server, console: Console) -> None:
+    """One client, one connection, one core for client and server together where that can be had."""
+    cores = sorted(os.sched_getaffinity(0))
+    children = server.descendants()
+    server.create(list(EXAMPLES))
+    operation = server.create(list(EXAMPLES), epochs=1000)
+    while "snapshots" not in server.get(f"/v1/{operation['name']}").json()["metadata"]:
+        time.sleep(0.02)
+    if len(cores) > 1:  # The server and this client share a core, the trainer has the other.
+        for thread in os.listdir(f"/proc/{server.process.pid}/task"):
+            os.sched_setaffinity(int(thread), {cores[0]})
+        os.sched_setaffinity(0, {cores[0]})
+        for child in children.values():
+            os.sched_setaffinity(child.pid, set(cores[1:]))
+    try:
+        session = requests.Session()
+        session.headers["x-goog-api-key"] = server.key
+        address = f"{server.address}/v1/{operation['name']}"
+        first = session.get(address, timeout=30).json()["metadata"]["completedSteps"]
+        count, start = 0, time.perf_counter()
+        while (passed := time.perf_counter() - start) < SECONDS:
+            answer = session.get(address, timeout=30)
+            assert answer.status_code == 200
+            count += 1
+        last = answer.json()["metadata"]["completedSteps"]
+    finally:
+        os.sched_setaffinity(0, cores)
+    console.print(
+        f"Operation GET while its run trains: {count / passed:.0f} per second "
+        f"(answers of {len(answer.content) / 1024:.0f} KiB, client and server on one core); "
+        f"meanwhile {(last - first) / passed:.0f} steps per second were trained"
+    )
+    server.post(f"/v1beta/{operation['name']}:cancel", {})
+    server.await_done(operation)

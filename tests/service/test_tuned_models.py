@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from kamerton.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
+from kamerton.service import operations, tuned_models
+from kamerton.service.tuned_models import new_id
+from kamerton.training.trainer_process import read_examples
+from kamerton.types import Caller, Example, Operation, State
+from tests.service.conftest import ADMIN, ANN, BOB, FakeApp
+
+PAIRS = [Example.pair("1", "2"), Example.pair("три", "четыре")]
+
+
+def create(app: FakeApp, caller: Caller = ANN, **more: Any) -> Operation:
+    return tuned_models.create(
+        app, caller, **{"base_model": "gemini-1.0-pro-001", "examples": PAIRS, **more}
+    )
+
+
+def test_create_decides_everything_before_the_answer(app: FakeApp) -> None:
+    operation = create(app, display_name="Next number", asked_base_model="models/gemini-x")
+    model = operation.tuned_model
+    assert model.state is State.CREATING
+    assert model.base_model == "kamerton-nano-001"
+    assert model.asked_base_model == "models/gemini-x"
+    assert model.total_steps == 3
+    assert (model.temperature, model.top_p, model.top_k) == (1.0, 0.95, 64)
+    assert operations.get(app, ANN, model.id, operation.id) == operation
+    assert read_examples(app.folder(model.uid) / "examples.jsonl") == PAIRS
+    assert app.runner.woken == 1
+
+
+def test_everything_wrong_is_named_at_once_and_nothing_is_kept(app: FakeApp) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        create(
+            app,
+            examples=[*PAIRS, Example.pair("", "x"), Example.pair("x", "y" * 5001)],
+            epoch_count=0,
+            temperature=3.0,
+            display_name="x" * 41,
+            tuned_model_id="Not-An-Id",
+        )
+    assert {violation.field for violation in caught.value.violations} == {
+        "examples[2].text_input",
+        "examples[3].output",
+        "epoch_count",
+        "temperature",
+        "display_name",
+        "tuned_model_id",
+    }
+    assert list((app.settings.data / "tuned_models").iterdir()) == []
+    assert tuned_models.list_(app, ANN, page_size=10).items == ()
+
+
+def test_no_examples_are_refused(app: FakeApp) -> None:
+    with pytest.raises(InvalidArgument):
+        create(app, examples=[])
+
+
+def test_a_taken_id_is_refused_and_leaves_nothing(app: FakeApp) -> None:
+    create(app, tuned_model_id="mine")
+    with pytest.raises(AlreadyExists):
+        create(app, tuned_model_id="mine")
+    assert len(list((app.settings.data / "tuned_models").iterdir())) == 1
+
+
+def test_a_full_queue_is_told(app: FakeApp) -> None:
+    for _ in range(5):
+        create(app)
+    with pytest.raises(ResourceExhausted):
+        create(app)
+
+
+def test_an_unknown_base_is_not_found(app: FakeApp) -> None:
+    with pytest.raises(NotFound, match="gpt-5"):
+        create(app, base_model="gpt-5")
+
+
+def test_long_examples_are_counted(app: FakeApp) -> None:
+    long = Example.pair("слово " * 2000, "x")
+    assert create(app, examples=[*PAIRS, long]).tuned_model.truncated_example_count == 1
+
+
+@pytest.mark.parametrize(
+    ("display_name", "pattern"),
+    [
+        ("number generator model", r"number-generator-model-[a-z0-9]{12}"),
+        ("42 is THE answer!", r"is-the-answer-[a-z0-9]{12}"),
+        ("x" * 40, r"x{27}-[a-z0-9]{12}"),
+        ("Число", r"[a-z][a-z0-9]{11}"),
+        ("Café 七", r"cafe-[a-z0-9]{12}"),
+        ("", r"[a-z][a-z0-9]{11}"),
+        ("--- 9", r"[a-z][a-z0-9]{11}"),
+    ],
+)
+def test_ids_are_made_from_names(display_name: str, pattern: str) -> None:
+    id = new_id(display_name)
+    assert re.fullmatch(pattern, id)
+    assert tuned_models.ID.fullmatch(id)
+
+
+def test_others_see_neither_it_nor_whether_it_exists(app: FakeApp) -> None:
+    operation = create(app, tuned_model_id="anns")
+    with pytest.raises(PermissionDenied) as theirs:
+        tuned_models.get(app, BOB, "anns")
+    with pytest.raises(PermissionDenied) as missing:
+        tuned_models.get(app, BOB, "nothing")
+    assert theirs.value.message.replace("anns", "nothing") == missing.value.message
+    with pytest.raises(PermissionDenied):
+        operations.get(app, BOB, "anns", operation.id)
+    for verb in (tuned_models.delete, tuned_models.cancel):
+        with pytest.raises(PermissionDenied):
+            verb(app, BOB, "anns")
+    assert tuned_models.list_(app, BOB, page_size=10).items == ()
+    assert operations.list_(app, BOB, None, page_size=10).items == ()
+    assert tuned_models.get(app, ADMIN, "anns").owner == "ann@x.org"
+    with pytest.raises(NotFound):
+        tuned_models.get(app, ADMIN, "nothing")
+
+
+def test_without_the_scope_nothing_changes(app: FakeApp) -> None:
+    create(app, tuned_model_id="mine")
+    reader = Caller("ann@x.org", frozenset({"infer"}))
+    with pytest.raises(PermissionDenied, match="--scope tuning"):
+        create(app, reader)
+    with pytest.raises(PermissionDenied):
+        tuned_models.delete(app, reader, "mine")
+    assert tuned_models.get(app, reader, "mine").id == "mine"
+
+
+def test_patch_changes_what_it_names(app: FakeApp) -> None:
+    create(app, tuned_model_id="mine", display_name="old", temperature=0.5)
+    changes = {"display_name": "new", "temperature": None, "reader_project_numbers": (1, 2)}
+    patched = tuned_models.patch(app, ANN, "mine", changes)
+    assert patched == tuned_models.get(app, ANN, "mine")
+    assert (patched.display_name, patched.temperature) == ("new", 1.0)
+    assert patched.reader_project_numbers == (1, 2)
+    assert patched.update_time > patched.create_time
+
+
+@pytest.mark.parametrize(
+    "changes", [{"state": "ACTIVE"}, {"top_p": 1.5}, {"display_name": "x" * 41}]
+)
+def test_patch_refuses_what_cannot_be(app: FakeApp, changes: dict[str, Any]) -> None:
+    create(app, tuned_model_id="mine")
+    with pytest.raises(InvalidArgument):
+        tuned_models.patch(app, ANN, "mine", changes)
+
+
+def test_a_filter_of_words(app: FakeApp) -> None:
+    create(app, tuned_model_id="a", display_name="support replies")
+    create(app, BOB, tuned_model_id="b", display_name="support letters")
+
+    def found(caller: Caller, filter: str) -> list[str]:
+        page = tuned_models.list_(app, caller, page_size=10, filter=filter)
+        return [model.id for model in page.items]
+
+    assert found(ADMIN, "Support") == ["b", "a"]
+    assert found(ADMIN, "support letters") == ["b"]
+    assert found(ADMIN, "owner:me") == []
+    assert found(BOB, "owner:me support") == ["b"]
+    assert found(ADMIN, "readers:everyone") == []
+
+
+def test_delete_frees_everything(app: FakeApp) -> None:
+    model = create(app, tuned_model_id="mine").tuned_model
+    tuned_models.delete(app, ANN, "mine")
+    assert not app.folder(model.uid).exists()
+    assert app.engine.forgotten == [app.folder(model.uid) / "adapter"]
+    assert create(app, tuned_model_id="mine").tuned_model.uid != model.uid
+
+
+def test_continuing_needs_an_active_source(app: FakeApp) -> None:
+    parent = create(app, tuned_model_id="parent").tuned_model
+    with pytest.raises(FailedPrecondition, match="CREATING"):
+        create(app, base_model="", source="parent")
+    adapter = app.folder(parent.uid) / "adapter"
+    adapter.mkdir()
+    (adapter / "weights").write_text("w")
+    app.runner.finish_all()
+    child = create(app, base_model="", source="parent").tuned_model
+    assert (child.source, child.base_model) == ("parent", "kamerton-nano-001")
+    assert (app.folder(child.uid) / "parent" / "weights").read_text() == "w"
+    with pytest.raises(PermissionDenied):
+        create(app, BOB, source="parent")
+
+
+def test_cancel_before_anybody_works_on_it(app: FakeApp) -> None:
+    operation = create(app, tuned_model_id="mine")
+    operations.cancel(app, ANN, "mine", operation.id)
+    done = operations.get(app, ANN, "mine", operation.id)
+    assert done.done and done.cancelled
+    assert done.tuned_model.state is State.FAILED
+    with pytest.raises(NotFound):
+        operations.get(app, ANN, "mine", "another")
