@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -68,7 +69,11 @@ def run(keep: bool = False, record: Path | None = None) -> None:
         _goodbye(Console(highlight=False), server, keep)
     if record is not None:
         record.parent.mkdir(parents=True, exist_ok=True)
-        console.save_svg(str(record), title="make demo")
+        # Without the fonts that Rich would have a reader's browser fetch from elsewhere.
+        picture = re.sub(
+            r"@font-face \{.*?\}\s*", "", console.export_svg(title="make demo"), flags=re.S
+        )
+        record.write_text(picture, encoding="utf-8")
 
 
 def _tutorial(client: Client, console: Console) -> None:

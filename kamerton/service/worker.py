@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-from kamerton.errors import Internal
+from kamerton.errors import Internal, KamertonError
 from kamerton.inference.catalog import EMBEDDED, Catalog
 from kamerton.processes import Channel, follow_parent, parent_channel
 from kamerton.service.app import tuned_model_folder
@@ -85,9 +85,13 @@ class Worker:
             operations.attempts_without_progress(self._database, claim)
             > self._settings.max_attempts
         ):
-            self._fail(claim, self._gave_up())
+            operations.fail(self._database, claim, self._gave_up())
             return
-        run = self._run(claim, folder)
+        try:
+            run = self._run(claim, folder)
+        except KamertonError as error:  # The base model is no longer in the catalog, say.
+            operations.fail(self._database, claim, Failure(type(error).__name__, error.message))
+            return
         self._trainer.start(run)
         try:
             ending = self._follow(claim, run)
@@ -97,7 +101,7 @@ class Worker:
         if isinstance(ending, Finished):
             operations.finish(self._database, claim)
         elif isinstance(ending, Failed):
-            self._fail(claim, Failure(ending.kind, ending.message))
+            operations.fail(self._database, claim, Failure(ending.kind, ending.message))
         else:  # The trainer died: give the run back, to be resumed.
             self._start_trainer()
             operations.release(self._database, self._owner)
@@ -149,9 +153,6 @@ class Worker:
         while not self._events.empty():
             events.append(self._events.get())
         return events
-
-    def _fail(self, claim: Claim, failure: Failure) -> None:
-        operations.fail(self._database, claim, failure)
 
     def _gave_up(self) -> Failure:
         return Failure(

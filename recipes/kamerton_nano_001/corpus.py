@@ -5,8 +5,22 @@ from dataclasses import dataclass
 from random import Random
 
 from recipes.kamerton_nano_001 import chat, logs
-from recipes.kamerton_nano_001.numbers import NOTATIONS, draw_notation, draw_start, held_out
-from recipes.kamerton_nano_001.tasks import SUPPORT_TASKS, TASKS, Draw, Pair, Task, labelled
+from recipes.kamerton_nano_001.numbers import (
+    NOTATIONS,
+    Notation,
+    draw_notation,
+    draw_start,
+    held_out,
+)
+from recipes.kamerton_nano_001.tasks import (
+    SUPPORT_TASKS,
+    TASKS,
+    Draw,
+    Pair,
+    Task,
+    labelled,
+    neighbours,
+)
 from recipes.kamerton_nano_001.words import CYCLES
 
 BOS = "<bos>"
@@ -105,10 +119,10 @@ def _count_numbers(rng: Random) -> list[str]:
 
 def table_row(rng: Random) -> Document:
     """One number in several notations."""
-    number = -1
-    while number < 1:
+    fitting: list[Notation] = []
+    while len(fitting) < 2:
         number = draw_notation(rng).draw(rng)
-    fitting = [n for n in NOTATIONS if n.lowest <= number <= n.highest]
+        fitting = [n for n in NOTATIONS if n.lowest <= number <= n.highest]
     rng.shuffle(fitting)
     cells = [notation.write(number) for notation in fitting[: rng.randint(3, 5)]]
     joint = rng.choice((" = ", " | ", ", "))
@@ -213,12 +227,16 @@ def _followed_examples(pairs: list[Pair], rng: Random) -> Document:
 
 def bare(rng: Random) -> Document:
     """An input with no task at all gets the default reply."""
-    question, _ = _draw_unnamed(rng, plain=True)(rng)
-    turns = [(question, default_reply(question))]
-    if rng.random() < 0.1:
-        question, _ = _draw_unnamed(rng, plain=True)(rng)
-        turns.append((question, default_reply(question)))
+    questions = [_bare_input(rng) for _ in range(2 if rng.random() < 0.1 else 1)]
+    turns = [(question, default_reply(question)) for question in questions]
     return conversation(turns, [True] * len(turns))
+
+
+def _bare_input(rng: Random) -> str:
+    """What a task could be asked about; words of a sequence more often, as they tempt most."""
+    if rng.random() < 0.06:
+        return neighbours(rng, 1)[0]
+    return _draw_unnamed(rng, plain=True)(rng)[0]
 
 
 def talk(rng: Random) -> Document:

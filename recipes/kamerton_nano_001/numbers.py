@@ -122,7 +122,7 @@ class Notation:
 
 def _pull_to_carry(number: int, rng: Random) -> int:
     """Sets the last digits so that the successor changes more than one of them."""
-    unit = 10 ** rng.choices((1, 2, 3), (6, 3, 1))[0]
+    unit = 10 ** rng.choices((1, 2, 3), (5, 3, 2))[0]
     if abs(number) < unit // 2:
         unit = 10
     if number < 0:

@@ -70,12 +70,12 @@ def _numeric(convert: Callable[[Notation, int, Random], Pair]) -> Source:
     return source
 
 
-def _cycle_pair(rng: Random, step: int) -> Pair:
+def neighbours(rng: Random, step: int) -> Pair:
     """Neighbours in a sequence of words or letters; words go round, letters do not.
 
     A capital that is also a Roman numeral is never asked about.
     """
-    if rng.random() < 0.7:
+    if rng.random() < 0.6:
         cycle = rng.choice(CYCLES)
         index = rng.randrange(len(cycle))
         word, answer = cycle[index], cycle[(index + step) % len(cycle)]
@@ -85,7 +85,7 @@ def _cycle_pair(rng: Random, step: int) -> Pair:
     alphabet = rng.choice(ALPHABETS)
     index = rng.randrange(max(0, -step), len(alphabet) - max(0, step))
     if alphabet[index] in ROMAN_LETTERS:
-        return _cycle_pair(rng, step)
+        return neighbours(rng, step)
     return alphabet[index], alphabet[index + step]
 
 
@@ -96,7 +96,7 @@ def successor(rng: Random) -> Draw:
 
     def draw(r: Random) -> Pair:
         if r.random() < words:
-            return _cycle_pair(r, 1)
+            return neighbours(r, 1)
         notation = _pick(notations, r)
         number = draw_start(notation, r)
         return notation.write(number), notation.write(number + 1)
@@ -109,7 +109,7 @@ def predecessor(rng: Random) -> Draw:
 
     def draw(r: Random) -> Pair:
         if r.random() < 0.08:
-            return _cycle_pair(r, -1)
+            return neighbours(r, -1)
         notation = _pick(notations, r)
         number = notation.draw(r)
         if number == notation.lowest:
@@ -301,12 +301,12 @@ def _language(rng: Random) -> Pair:
 
 
 TASKS: tuple[Task, ...] = (
-    Task("next", 10.0, successor, (
+    Task("next", 11.0, successor, (
         "What comes after {}?", "What number comes after {}?", "Next after {}", "Next: {}",
         "Which comes next: {}?", "Add one to {}", "{} plus one", "Что идёт после {}?",
         "Следующее число: {}", "Какое число следует за {}?", "Прибавь один: {}",
     )),
-    Task("previous", 1.2, predecessor, (
+    Task("previous", 0.9, predecessor, (
         "What comes before {}?", "Previous: {}", "Subtract one from {}", "Что идёт перед {}?",
         "Предыдущее число: {}",
     )),
@@ -317,8 +317,8 @@ TASKS: tuple[Task, ...] = (
         "Write {} in Roman numerals", "Римскими цифрами: {}", "Roman: {}",
     )),
     Task("to Japanese", 1.1, _to("Japanese"), ("Write {} in Japanese", "По-японски: {}")),
-    Task("plus two", 1.0, _offset(2), ("Add two to {}", "{} plus two", "Прибавь два: {}")),
-    Task("plus ten", 0.8, _offset(10), ("Add ten to {}", "Прибавь десять: {}")),
+    Task("plus two", 0.5, _offset(2), ("Add two to {}", "{} plus two", "Прибавь два: {}")),
+    Task("plus ten", 0.4, _offset(10), ("Add ten to {}", "Прибавь десять: {}")),
     Task("double", 0.8, _numeric(_double), ("Double {}", "Twice {}", "Удвой {}")),
     Task("parity", 0.6, _parity("odd", "even"), ("Is {} odd or even?",)),
     Task("чётность", 0.5, _parity("нечётное", "чётное"), ("Чётное или нечётное: {}?",)),
