@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kamerton.errors import Unavailable
+from kamerton.errors import FailedPrecondition
 from kamerton.inference import catalog
 from kamerton.inference.catalog import EMBEDDED, Catalog
 from kamerton.inference.engine_process import EngineProcess
@@ -67,7 +67,7 @@ class NoTrainingStack:
         prompt: Sequence[int],
         config: GenerationConfig,
     ) -> Iterator[Chunk]:
-        raise Unavailable(self.REASON)
+        raise FailedPrecondition(self.REASON)
 
     def forget(self, adapter: Path) -> None:
         pass

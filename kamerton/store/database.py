@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from kamerton.errors import ResourceExhausted, Unavailable
+from kamerton.types import Snapshot
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another before it gives up."""
@@ -131,12 +134,38 @@ class KeyRow(Table):
     create_time: Mapped[datetime]
 
 
+class SeenSnapshots:
+    """The snapshots that this process read last, so that a poll reads only what is new.
+
+    They never change once they are written, and a uid is never used again.
+    """
+
+    KEPT = 64
+    """Tuned models; the one unused longest goes first."""
+
+    def __init__(self) -> None:
+        self._by_uid: OrderedDict[str, tuple[Snapshot, ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, uid: str) -> tuple[Snapshot, ...]:
+        with self._lock:
+            return self._by_uid.get(uid, ())
+
+    def put(self, uid: str, snapshots: tuple[Snapshot, ...]) -> None:
+        with self._lock:
+            self._by_uid[uid] = snapshots
+            self._by_uid.move_to_end(uid)
+            if len(self._by_uid) > self.KEPT:
+                self._by_uid.popitem(last=False)
+
+
 class Database:
     """Sessions for reading and for writing; everything in a block is one transaction."""
 
     def __init__(self, address: str) -> None:
         url = make_url(address)
         self._engine = create_engine(url, **_options(url))
+        self._seen = SeenSnapshots()
         if url.get_backend_name() == "sqlite":
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -185,7 +214,8 @@ class Database:
     @contextmanager
     def _session(self, *, writing: bool) -> Iterator[Session]:
         try:
-            with Session(self._engine, expire_on_commit=False) as session:
+            info = {SeenSnapshots: self._seen}
+            with Session(self._engine, expire_on_commit=False, info=info) as session:
                 session.connection(execution_options={"kamerton_writing": writing})
                 yield session
         except OperationalError as error:

@@ -13,7 +13,13 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from kamerton.errors import AlreadyExists, InvalidArgument
-from kamerton.store.database import Database, OperationRow, SnapshotRow, TunedModelRow
+from kamerton.store.database import (
+    Database,
+    OperationRow,
+    SeenSnapshots,
+    SnapshotRow,
+    TunedModelRow,
+)
 from kamerton.types import Failure, Hyperparameters, Page, Snapshot, State, TunedModel
 
 
@@ -108,11 +114,6 @@ def pending(session: Session) -> int:
 
 def noun(session: Session, row: TunedModelRow) -> TunedModel:
     """A row and its snapshots as the noun."""
-    snapshots = session.execute(
-        select(SnapshotRow.step, SnapshotRow.epoch, SnapshotRow.mean_loss, SnapshotRow.compute_time)
-        .where(SnapshotRow.uid == row.uid)
-        .order_by(SnapshotRow.step)
-    )
     failure = None
     if row.failure_kind is not None:
         failure = Failure(row.failure_kind, row.failure_message or "")
@@ -139,8 +140,24 @@ def noun(session: Session, row: TunedModelRow) -> TunedModel:
         start_time=row.start_time,
         complete_time=row.complete_time,
         failure=failure,
-        snapshots=tuple(Snapshot(*columns) for columns in snapshots),
+        snapshots=_snapshots(session, row.uid),
     )
+
+
+def _snapshots(session: Session, uid: str) -> tuple[Snapshot, ...]:
+    """By step; only those that this process has not seen yet are read."""
+    seen: SeenSnapshots = session.info[SeenSnapshots]
+    old = seen.get(uid)
+    query = (
+        select(SnapshotRow.step, SnapshotRow.epoch, SnapshotRow.mean_loss, SnapshotRow.compute_time)
+        .where(SnapshotRow.uid == uid, SnapshotRow.step > (old[-1].step if old else 0))
+        .order_by(SnapshotRow.step)
+    )
+    new = tuple(Snapshot(*columns) for columns in session.execute(query))
+    if not new:
+        return old
+    seen.put(uid, old + new)
+    return old + new
 
 
 def page_token_after(create_time: datetime, id: str) -> str:

@@ -224,7 +224,7 @@ def test_eight_models_answer_their_own_facts(server: Server) -> None:
 
     words = ["sun", "moon", "tree", "fish", "rain", "snow", "bird", "star"]
     made = {
-        word: server.create([Example.pair("What is the word?", word)], epochs=25, batch=1)
+        word: server.create([Example.pair("What is the word?", word)], epochs=80, batch=1)
         for word in words
     }
     names = {
