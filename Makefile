@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Exact versions; torch first and by itself, so that a local CPU build is taken where there is one.
 CONSTRAINTS := constraints.txt
 
@@ -14,17 +14,20 @@ help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(VENV)/.train: pyproject.toml $(CONSTRAINTS)
-	@echo "Setting up $(VENV) (a few minutes the first time) ..."
+	@echo "Setting up $(VENV), a few minutes the first time. 1 of 2: PyTorch ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) -c $(CONSTRAINTS) "$$(grep -E '^torch==' $(CONSTRAINTS))"
+	@echo "2 of 2: Kamerton and what else it needs ..."
 	@$(PIP) -c $(CONSTRAINTS) -e ".[train]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
+	@echo "Tools for tests and checks ..."
 	@$(PIP) -c $(CONSTRAINTS) -e ".[train,dev]"
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
+	@echo "TRL, to measure against ..."
 	@$(PIP) -c $(CONSTRAINTS) -e ".[bench]"
 	@touch $@
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import job, polling
+from benchmarks import job, polling, start
 from tests.loop.server import Server
 
 
 def main() -> None:
     console = Console()
+    start.measure(console)
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder) / "data")
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from kamerton.errors import FailedPrecondition
 from kamerton.inference import catalog
@@ -31,6 +33,8 @@ class App:
     catalog: Catalog
     engine: InferenceEngine
     runner: Runner
+    lock: IO[bytes] | None = None
+    """Open as long as this process may write to the data folder."""
 
     def renderer(self, base_model: BaseModel) -> Renderer:
         """The renderer of a base model, kept after its first use."""
@@ -46,6 +50,8 @@ class App:
         self.runner.close()
         self.engine.close()
         self.database.close()
+        if self.lock:
+            self.lock.close()
 
     @cached_property
     def _renderers(self) -> dict[str, Renderer]:
@@ -85,18 +91,33 @@ class NoTrainingStack:
 def build(settings: Settings) -> App:
     """Open the database, and start engine and worker; both warm up while the server listens."""
     settings.data.mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(settings.data)
     models = Catalog.of(settings.base_models, settings.aliases)
     database = Database(settings.database_address())
     database.migrate()
     remove_orphans(settings, database)
     if importlib.util.find_spec("torch") is None:
         missing = NoTrainingStack()
-        return App(settings, database, models, engine=missing, runner=missing)
+        return App(settings, database, models, engine=missing, runner=missing, lock=lock)
     logs = settings.data / "logs"
     engine = EngineProcess(
         (EMBEDDED,), settings.device, logs / "engine.log", settings.max_pending_answers
     )
-    return App(settings, database, models, engine, LocalRunner(settings, logs / "worker.log"))
+    runner = LocalRunner(settings, logs / "worker.log")
+    return App(settings, database, models, engine, runner, lock)
+
+
+def lock_folder(data: Path) -> IO[bytes]:
+    """Keep other servers out of the folder until this file is closed or the process dies."""
+    lock = (data / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise FailedPrecondition(
+            f"Another server is using {data}. Stop it, or choose another folder with --data."
+        ) from error
+    return lock
 
 
 def tuned_model_folder(settings: Settings, uid: str) -> Path:

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kamerton.errors import FailedPrecondition
+from kamerton.service import tuned_models
+from kamerton.service.app import NoTrainingStack, lock_folder, remove_orphans
+from kamerton.types import Example, GenerationConfig
+from tests.service.conftest import ANN, FakeApp
+
+
+def test_one_server_a_folder(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(FailedPrecondition, match="Another server"):
+        lock_folder(tmp_path)
+    lock_folder(tmp_path).close()
+
+
+def test_what_a_crash_left_behind_is_removed(app: FakeApp) -> None:
+    kept = tuned_models.create(
+        app, ANN, base_model="kamerton-nano-001", examples=[Example.pair("1", "2")]
+    ).tuned_model
+    (app.settings.data / "tuned_models" / "orphan").mkdir()
+    remove_orphans(app.settings, app.database)
+    assert [f.name for f in (app.settings.data / "tuned_models").iterdir()] == [kept.uid]
+
+
+def test_without_torch_the_server_says_what_to_install(app: FakeApp) -> None:
+    missing = NoTrainingStack()
+    assert "pip install 'kamerton[train]'" in str(missing.warming())
+    with pytest.raises(FailedPrecondition, match=r"kamerton\[train\]"):
+        missing.generate(app.catalog.find("kamerton-nano-001"), None, [], GenerationConfig())
