@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ import requests
 from kamerton.types import Example
 
 KAMERTON = [sys.executable, "-m", "kamerton"]
+
+
+def await_ended(processes: Iterable[psutil.Process], seconds: float = 10) -> None:
+    """Until all have ended; a zombie has, whoever is to bury it."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                assert time.monotonic() < deadline, f"{process} is still there"
+                time.sleep(0.02)
 
 
 class Server:
@@ -124,8 +135,7 @@ class Server:
             assert self.process.wait(20) == 0, self.logs()
         finally:
             self.process.kill()
-        _, alive = psutil.wait_procs(children, timeout=10)
-        assert alive == []
+        await_ended(children)
 
     def _await(self, holds: Any, seconds: float) -> None:
         deadline = time.monotonic() + seconds

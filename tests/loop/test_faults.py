@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 
 from kamerton.dataset.tutorial import EXAMPLES
-from tests.loop.server import Server
+from tests.loop.server import Server, await_ended
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -59,7 +58,7 @@ def test_a_run_survives_kill_9(victim: Server, straight: list[float], process: s
     assert after[: len(before)] == before
     assert [snapshot["step"] for snapshot in after] == list(range(1, 114))
     assert losses(after) == pytest.approx(straight, abs=1e-6)
-    assert not doomed["trainer_process"].is_running()
+    await_ended([doomed["trainer_process"]])
     assert victim.ask(done["metadata"]["tunedModel"], "three")
 
 
@@ -68,8 +67,7 @@ def test_a_run_survives_kill_9_of_the_server(victim: Server, straight: list[floa
     before = await_step(victim, operation, 10)
     orphans = list(victim.descendants().values())
     victim.kill()
-    _, alive = psutil.wait_procs(orphans, timeout=10)
-    assert alive == []
+    await_ended(orphans)
     victim.start()
     done = victim.await_done(operation)
     after = done["metadata"]["snapshots"]
