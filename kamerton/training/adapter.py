@@ -35,16 +35,18 @@ class Adapter:
         with torch.random.fork_rng():
             torch.manual_seed(hyperparameters.seed)
             self._lora = LoraModel(loaded.model, self._config, NAME)
-        self.parameters: dict[str, torch.nn.Parameter] = {}
-        for name, parameter in loaded.model.named_parameters():
-            if "lora_" in name:
-                parameter.data = parameter.data.float()
-                self.parameters[_file_name(name)] = parameter
-                parameter.requires_grad_(True)
+        self.parameters: dict[str, torch.nn.Parameter] = {
+            _file_name(name): parameter
+            for name, parameter in loaded.model.named_parameters()
+            if "lora_" in name
+        }
+        """By their names in the file; views of `flat`, as their gradients are of its gradient."""
+        self.flat = _flatten(list(self.parameters.values()))
+        """All weights in one, so that the optimizer's step is a few operations, not hundreds."""
 
     def save(self, folder: Path) -> None:
         """Write the two files that stock PEFT reads."""
-        tensors = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
+        tensors = {name: p.detach().cpu().clone() for name, p in self.parameters.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         self._config.inference_mode = True
         self._config.save_pretrained(str(folder))
@@ -70,6 +72,20 @@ class Adapter:
     def remove(self) -> None:
         self._lora.unload()
         self._model.requires_grad_(False)
+
+
+def _flatten(parameters: list[torch.nn.Parameter]) -> torch.nn.Parameter:
+    """Make the parameters and their gradients views of one float32 parameter and its gradient."""
+    flat = torch.nn.Parameter(torch.cat([p.detach().float().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        end = start + parameter.numel()
+        parameter.data = flat.data[start:end].view(parameter.shape)
+        parameter.grad = flat.grad[start:end].view(parameter.shape)
+        parameter.requires_grad_(True)
+        start = end
+    return flat
 
 
 def _file_name(parameter: str) -> str:

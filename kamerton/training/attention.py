@@ -40,20 +40,20 @@ def flat_rows(
         strict=True,
     ):
         scores = (q @ k.transpose(-1, -2)) * scaling
-        blocked = _blocked(q.shape[2], sliding_window, query.device)
-        weights = scores.masked_fill(blocked, float("-inf")).softmax(-1, dtype=torch.float32)
+        hidden = blocked(q.shape[2], sliding_window, query.device)
+        weights = scores.masked_fill(hidden, float("-inf")).softmax(-1, dtype=torch.float32)
         outputs.append((weights.to(v.dtype) @ v).transpose(1, 2))
     return torch.cat(outputs, dim=1), None
 
 
 @lru_cache(maxsize=1024)
-def _blocked(length: int, sliding_window: int | None, device: torch.device) -> torch.Tensor:
+def blocked(length: int, sliding_window: int | None, device: torch.device) -> torch.Tensor:
     """[length, length], True where a token must not look: ahead, or beyond the window."""
     ones = torch.ones(length, length, dtype=torch.bool, device=device)
-    blocked = ones.triu(1)
+    hidden = ones.triu(1)
     if sliding_window is not None and length > sliding_window:
-        blocked |= ones.tril(-sliding_window)
-    return blocked
+        hidden |= ones.tril(-sliding_window)
+    return hidden
 
 
 AttentionInterface.register(FLAT_ROWS, flat_rows)
