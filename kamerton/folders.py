@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from kamerton.errors import FailedPrecondition
+
 MANIFEST = "MANIFEST.json"
 Write = Callable[[Path], None]
 """Fills a new folder with files."""
@@ -31,15 +33,28 @@ def publish(folder: Path, write: Write) -> None:
         }
         (aside / MANIFEST).write_text(json.dumps(listing, indent=1))
         for path in aside.iterdir():
-            _sync(path)
-        _sync(aside)
+            sync(path)
+        sync(aside)
         if folder.exists():
             shutil.rmtree(folder)
         aside.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Publish the same files once more. Raises FailedPrecondition when they are damaged."""
+    if not is_whole(folder):
+        raise FailedPrecondition(f"{folder.name} is missing or damaged on disk.")
+
+    def write(into: Path) -> None:
+        for file in folder.iterdir():
+            if file.name != MANIFEST:
+                shutil.copyfile(file, into / file.name)
+
+    publish(to, write)
 
 
 def is_whole(folder: Path) -> bool:
@@ -76,7 +91,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the disk keep a file, or a folder's list of names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -30,7 +30,8 @@ def next_token(
             logits[token] -= config.presence_penalty + config.frequency_penalty * count
     if not config.temperature:
         return int(logits.argmax())
-    values, tokens = (logits / config.temperature).sort(descending=True)
+    # The greatest is taken off first: divided by a tiny temperature it would be infinite.
+    values, tokens = ((logits - logits.max()) / config.temperature).sort(descending=True)
     if config.top_k:
         values, tokens = values[: config.top_k], tokens[: config.top_k]
     probabilities = values.softmax(-1)
@@ -77,14 +78,14 @@ class Answer:
 
     def _uncertain(self, text: str) -> int:
         """How many characters at the end may still change, or begin a stop sequence."""
-        broken = len(text) - len(text.rstrip(UNFINISHED))
+        certain = text.rstrip(UNFINISHED)
         begun = max(
             (
                 length
                 for stop in self.config.stop_sequences
-                for length in range(1, len(stop))
-                if text.endswith(stop[:length])
+                for length in range(1, min(len(stop), len(certain) + 1))
+                if certain.endswith(stop[:length])
             ),
             default=0,
         )
-        return max(broken, begun)
+        return len(text) - len(certain) + begun

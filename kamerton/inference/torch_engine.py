@@ -164,8 +164,13 @@ class TorchEngine:
             kept, tokens = [], []
             for place, row in enumerate(rows):
                 answer = row.answer
-                token = next_token(logits[place], answer.config, answer.tokens, row.generator)
-                _tell(row, answer.add(token))
+                try:
+                    token = next_token(logits[place], answer.config, answer.tokens, row.generator)
+                    _tell(row, answer.add(token))
+                except Exception as error:  # One bad request must not end its neighbours'.
+                    traceback.print_exc()
+                    row.request.given_up.set()
+                    row.request.on_chunk(_unexpected(error))
                 if answer.finish_reason is None and not row.request.given_up.is_set():
                     kept.append(place)
                     tokens.append(token)
@@ -328,7 +333,7 @@ def _close_answered(before: list[Request], after: list[Request]) -> None:
 
 
 def _unexpected(error: Exception) -> KamertonError:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if weights.is_out_of_memory(error):
         return errors.ResourceExhausted(
             "The engine ran out of memory on this request: shorten the prompt or ask for fewer "
             "candidates."

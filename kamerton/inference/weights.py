@@ -52,6 +52,13 @@ def load(base_model: BaseModel, device: str = "auto") -> LoadedBase:
     return LoadedBase(base_model, model, Renderer.load(folder), where, small)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """On a CPU, torch says it with a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
 def check_hashes(folder: Path) -> None:
     """Compare the files with SHA256SUMS, where the folder has one."""
     sums = folder / "SHA256SUMS"

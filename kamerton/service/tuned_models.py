@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kamerton import folders
 from kamerton.dataset.formats import check_limits
 from kamerton.errors import FailedPrecondition, InvalidArgument, Violation
 from kamerton.service import access
@@ -20,7 +21,7 @@ from kamerton.service.app import App
 from kamerton.store import operations as operation_store
 from kamerton.store import tuned_models as store
 from kamerton.training import hyperparameters, rows
-from kamerton.training.trainer_process import write_examples
+from kamerton.training.trainer_process import keep_examples
 from kamerton.types import (
     BaseModel,
     Caller,
@@ -254,10 +255,11 @@ def _store(
     folder = app.folder(operation.tuned_model.uid)
     folder.mkdir()
     try:
-        write_examples(examples, folder / "examples.jsonl")
+        keep_examples(examples, folder / "examples")
         if parent is not None:
             # A copy, so that the parent may be deleted while the child trains.
-            shutil.copytree(adapter_of(app, parent), folder / "parent")
+            folders.copy(adapter_of(app, parent), folder / "parent")
+        folders.sync(folder.parent)
         operation_store.add(app.database, operation, app.settings.max_pending_runs)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

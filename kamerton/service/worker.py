@@ -100,6 +100,8 @@ class Worker:
             raise
         if isinstance(ending, Finished):
             operations.finish(self._database, claim)
+            # Not before: should this process die in between, there is nothing to train again.
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         elif isinstance(ending, Failed):
             operations.fail(self._database, claim, Failure(ending.kind, ending.message))
         else:  # The trainer died: give the run back, to be resumed.
@@ -115,7 +117,7 @@ class Worker:
             number=next(self._numbers),
             base_model=self._catalog.find(model.base_model),
             hyperparameters=model.hyperparameters,
-            examples=str(folder / "examples.jsonl"),
+            examples=str(folder / "examples"),
             directory=str(folder),
             parent=str(parent) if parent.exists() else None,
         )

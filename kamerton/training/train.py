@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from kamerton import folders
 from kamerton.errors import FailedPrecondition
@@ -27,6 +26,7 @@ from kamerton.training.hyperparameters import epoch_of, total_steps
 from kamerton.types import BaseModel, Example, Hyperparameters, Snapshot
 
 CHECKPOINT = "checkpoint.safetensors"
+SNAPSHOTS = "snapshots.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's state, of all weights in one."""
 CHECKPOINT_COST = 0.03
@@ -52,6 +52,10 @@ def train(
     the base model where the caller keeps it warm. Raises FailedPrecondition at the first step
     whose loss or gradient is not finite, and whatever `on_snapshot` raises.
     """
+    finished = directory / "adapter"
+    if folders.is_whole(finished):  # Whoever was to be told of it died before it could be.
+        _tell_again(finished, on_snapshot)
+        return finished
     loaded = loaded or weights.load(base_model)
     adapter = Adapter(loaded, hyperparameters)
     attention = loaded.model.config._attn_implementation
@@ -59,13 +63,17 @@ def train(
     try:
         if parent is not None:
             adapter.continue_from(parent)
-        _run(loaded, adapter, examples, hyperparameters, directory, on_snapshot)
-        folders.publish(directory / "adapter", adapter.save)
+        snapshots = _run(loaded, adapter, examples, hyperparameters, directory, on_snapshot)
+
+        def write(folder: Path) -> None:
+            adapter.save(folder)
+            _write_snapshots(folder, snapshots)
+
+        folders.publish(finished, write)
     finally:
         loaded.model.set_attn_implementation(attention)
         adapter.remove()
-    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-    return directory / "adapter"
+    return finished
 
 
 def _run(
@@ -75,28 +83,35 @@ def _run(
     hyperparameters: Hyperparameters,
     directory: Path,
     on_snapshot: OnSnapshot,
-) -> None:
+) -> list[Snapshot]:
+    """Take the steps that are left; the snapshots of all."""
     context = loaded.base_model.context_tokens
     encoded = [rows.encode(loaded.renderer, example, context) for example in examples]
     optimizer = torch.optim.AdamW([adapter.flat], weight_decay=0.0)
     gradients = Gradients(loaded)
     checkpoints = Checkpoints(directory / "checkpoints", adapter, optimizer)
-    done = checkpoints.restore()
+    snapshots = checkpoints.restore()
+    if not all(on_snapshot(snapshot) for snapshot in snapshots):
+        return snapshots
+    done = snapshots[-1].step if snapshots else 0
     for step in range(done + 1, total_steps(len(encoded), hyperparameters) + 1):
         chosen = rows.rows_of_step(step, len(encoded), hyperparameters)
         batch = batches.collate([encoded[index] for index in chosen], loaded.device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, hyperparameters)
         loss = _step(gradients, adapter.flat, optimizer, batch, step)
-        checkpoints.save_when_due(step)
-        snapshot = Snapshot(
-            step=step,
-            epoch=epoch_of(step, len(encoded), hyperparameters),
-            mean_loss=loss,
-            compute_time=datetime.now(UTC),
+        snapshots.append(
+            Snapshot(
+                step=step,
+                epoch=epoch_of(step, len(encoded), hyperparameters),
+                mean_loss=loss,
+                compute_time=datetime.now(UTC),
+            )
         )
-        if not on_snapshot(snapshot):
-            return
+        checkpoints.save_when_due(snapshots)
+        if not on_snapshot(snapshots[-1]):
+            break
+    return snapshots
 
 
 def learning_rate(step: int, hyperparameters: Hyperparameters) -> float:
@@ -164,9 +179,10 @@ def _not_finite(what: str, value: float, step: int) -> str:
 
 
 class Checkpoints:
-    """What a run needs to go on after a crash: adapter, optimizer moments and step.
+    """What a run needs to go on after a crash: adapter, optimizer moments and snapshots.
 
-    The order of rows is a function of the step, and there is no dropout, so nothing else.
+    The order of rows is a function of the step, and there is no dropout, so nothing else. The
+    snapshots are told again when the run goes on: who was told may have died with them.
     """
 
     def __init__(self, parent: Path, adapter: Adapter, optimizer: torch.optim.AdamW) -> None:
@@ -176,39 +192,53 @@ class Checkpoints:
         self._cost = 0.05
         self._saved_at = time.monotonic()
 
-    def save_when_due(self, step: int) -> None:
+    def save_when_due(self, snapshots: list[Snapshot]) -> None:
         """Save when that costs at most CHECKPOINT_COST of the time since the last one."""
         interval = min(CHECKPOINT_SECONDS, max(1.0, self._cost / CHECKPOINT_COST))
         if time.monotonic() - self._saved_at >= interval:
-            self.save(step)
+            self.save(snapshots)
 
-    def save(self, step: int) -> None:
+    def save(self, snapshots: list[Snapshot]) -> None:
         start = time.monotonic()
         state = self._optimizer.state[self._adapter.flat]
         tensors = {moment: state[moment] for moment in MOMENTS}
         for name, parameter in self._adapter.parameters.items():
             tensors[name] = parameter.detach().clone()  # A view cannot be saved.
-        # The step counts from 1 and never repeats within a run, so names sort by age.
-        if not self._parent.exists():
-            self._parent.mkdir()
-        folders.publish(
-            self._parent / f"step-{step:08d}",
-            lambda folder: save_file(tensors, folder / CHECKPOINT, metadata={"step": str(step)}),
-        )
+
+        def write(folder: Path) -> None:
+            save_file(tensors, folder / CHECKPOINT)
+            _write_snapshots(folder, snapshots)
+
+        self._parent.mkdir(exist_ok=True)
+        # Steps never repeat within a run, so names sort by age.
+        folders.publish(self._parent / f"step-{snapshots[-1].step:08d}", write)
         folders.keep_newest(self._parent, 2)
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - start
 
-    def restore(self) -> int:
-        """Take over the newest whole checkpoint and return its step; 0 when there is none."""
+    def restore(self) -> list[Snapshot]:
+        """Take over the newest whole checkpoint; its snapshots, or none when there is none."""
         newest = folders.newest_whole(self._parent)
         if newest is None:
-            return 0
-        with safe_open(newest / CHECKPOINT, framework="pt") as file:
-            step = int(file.metadata()["step"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return []
+        tensors = load_file(newest / CHECKPOINT)
+        snapshots = _read_snapshots(newest)
         flat = self._adapter.flat
         moments = {moment: tensors.pop(moment).to(flat.device) for moment in MOMENTS}
         self._adapter.restore(tensors)
-        self._optimizer.state[flat] = {"step": torch.tensor(float(step)), **moments}
-        return step
+        step = torch.tensor(float(snapshots[-1].step))
+        self._optimizer.state[flat] = {"step": step, **moments}
+        return snapshots
+
+
+def _tell_again(folder: Path, on_snapshot: OnSnapshot) -> None:
+    for snapshot in _read_snapshots(folder):
+        on_snapshot(snapshot)
+
+
+def _write_snapshots(folder: Path, snapshots: list[Snapshot]) -> None:
+    (folder / SNAPSHOTS).write_bytes(msgspec.json.encode(snapshots))
+
+
+def _read_snapshots(folder: Path) -> list[Snapshot]:
+    return msgspec.json.decode((folder / SNAPSHOTS).read_bytes(), type=list[Snapshot])

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kamerton.errors import Cancelled, Internal, KamertonError, ResourceExhausted
+from kamerton import folders
+from kamerton.errors import (
+    Cancelled,
+    FailedPrecondition,
+    Internal,
+    KamertonError,
+    ResourceExhausted,
+)
 from kamerton.processes import Channel, Child, follow_parent, parent_channel
 from kamerton.types import BaseModel, Example, Hyperparameters, Snapshot
 
 if TYPE_CHECKING:
     from kamerton.inference.weights import LoadedBase
+
+EXAMPLES = "examples.jsonl"
 
 # The channel's messages; the worker speaks the first three, the child the others.
 
@@ -33,7 +42,7 @@ class Run(msgspec.Struct, tag=True):
     base_model: BaseModel
     hyperparameters: Hyperparameters
     examples: str
-    """A JSON Lines file of Examples."""
+    """The folder that `keep_examples` made."""
     directory: str
     parent: str | None = None
 
@@ -100,17 +109,24 @@ class TrainerProcess:
             pass  # It died; `follow` says so.
 
 
-def write_examples(examples: Sequence[Example], file: Path) -> None:
-    """Keep examples as the trainer reads them; whole before the rename of its folder."""
+def keep_examples(examples: Sequence[Example], folder: Path) -> None:
+    """Publish examples for the trainer, so that a run can never see some of them only."""
     encoder = msgspec.json.Encoder()
-    with file.open("wb") as lines:
-        for example in examples:
-            lines.write(encoder.encode(example) + b"\n")
+
+    def write(into: Path) -> None:
+        with (into / EXAMPLES).open("wb") as lines:
+            for example in examples:
+                lines.write(encoder.encode(example) + b"\n")
+
+    folders.publish(folder, write)
 
 
-def read_examples(file: Path) -> list[Example]:
+def kept_examples(folder: Path) -> list[Example]:
+    """What `keep_examples` kept. Raises FailedPrecondition when it is damaged."""
+    if not folders.is_whole(folder):
+        raise FailedPrecondition("The examples of this run are missing or damaged on disk.")
     decoder = msgspec.json.Decoder(Example)
-    with file.open("rb") as lines:
+    with (folder / EXAMPLES).open("rb") as lines:
         return [decoder.decode(line) for line in lines]
 
 
@@ -174,7 +190,7 @@ def _train(
     try:
         train(
             run.base_model,
-            read_examples(Path(run.examples)),
+            kept_examples(Path(run.examples)),
             run.hyperparameters,
             Path(run.directory),
             on_snapshot,
@@ -204,10 +220,10 @@ def _warm(loaded: LoadedBase) -> None:
 
 
 def _unexpected(run: Run, error: Exception) -> Failed:
-    import torch
+    from kamerton.inference.weights import is_out_of_memory
 
     traceback.print_exc()
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         return Failed(
             run.number,
             ResourceExhausted.__name__,

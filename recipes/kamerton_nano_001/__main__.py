@@ -1,4 +1,4 @@
-"""Makes the model: `python -m recipes.kamerton_nano_001 --seed 11 --tokens 24000000`."""
+"""Makes the model: `python -m recipes.kamerton_nano_001 --seed 11 --tokens 20000000`."""
 
 import argparse
 import itertools
@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from recipes.kamerton_nano_001 import card, corpus, tokenizer
-from recipes.kamerton_nano_001.export import export, write_digests
+from recipes.kamerton_nano_001.export import export
 from recipes.kamerton_nano_001.model import Shape
 from recipes.kamerton_nano_001.pretrain import Plan, pretrain
 
@@ -22,8 +22,9 @@ TOKENIZER_DOCUMENTS = 60_000
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="recipes.kamerton_nano_001", description=__doc__)
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--tokens", type=int, default=24_000_000, help="how long to pretrain")
+    parser.add_argument("--tokens", type=int, default=20_000_000, help="how long to pretrain")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
+    parser.add_argument("--device", default="cpu", help="where torch computes, as cuda")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="where the model goes")
     parser.add_argument(
         "--work", type=Path, default=Path("build/kamerton-nano-001"), help="for checkpoints"
@@ -45,11 +46,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     trained = make_tokenizer(options.seed, options.work)
-    plan = Plan(options.seed, options.tokens, options.work)
+    plan = Plan(options.seed, options.tokens, options.work, options.device)
     model, progress = pretrain(plan, trained, Shape())
     export(model, trained, options.out)
     card.write(options.out, plan, progress)
-    write_digests(options.out)
     print(
         f"{progress.tokens:,} tokens ({progress.targets:,} learned), {progress.step} steps, "
         f"{progress.seconds / 60:.1f} min; written to {options.out}"

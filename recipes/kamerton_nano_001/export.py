@@ -36,7 +36,8 @@ def export(model: Nano, tokenizer: Tokenizer, directory: Path) -> None:
     """The whole folder but its card: weights in bf16, configuration, tokenizer, digests."""
     directory.mkdir(parents=True, exist_ok=True)
     weights = {
-        name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()
+        name: tensor.to("cpu", torch.bfloat16).contiguous()
+        for name, tensor in model.state_dict().items()
     }
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     (directory / "model.safetensors").chmod(0o644)  # save_file leaves it to the owner alone

@@ -26,7 +26,6 @@ from kamerton.training.hyperparameters import choose
 from kamerton.training.train import train
 from kamerton.types import BaseModel, Chunk, Content, Example, GenerationConfig
 from recipes.kamerton_nano_001 import card
-from recipes.kamerton_nano_001.export import write_digests
 from recipes.kamerton_nano_001.heldout import (
     PROBES,
     TUTORIAL,
@@ -272,7 +271,6 @@ def main() -> int:
     print(report.markdown())
     if options.card and not options.short:
         card.paste(options.model, "gate", report.markdown())
-        write_digests(options.model)
     print("The base passes the gate." if report.passed else "The base FAILS the gate.")
     return 0 if report.passed else 1
 

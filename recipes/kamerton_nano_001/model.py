@@ -165,6 +165,10 @@ class Nano(nn.Module):
         self._rotations: dict[tuple[int, float], tuple[Tensor, Tensor]] = {}
         self._biases: dict[int, Tensor] = {}
 
+    @property
+    def device(self) -> torch.device:
+        return self.model.embed_tokens.weight.device
+
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Logits at the given flat positions of a batch of right-padded tokens."""
         shape, length = self.shape, tokens.shape[1]
@@ -182,6 +186,7 @@ class Nano(nn.Module):
             half = torch.arange(0, self.shape.head, 2) / self.shape.head
             angles = torch.outer(torch.arange(length), theta**-half)
             angles = torch.cat((angles, angles), -1)
+            angles = angles.to(self.device)
             pair = (angles.cos().to(self.precision), angles.sin().to(self.precision))
             self._rotations[length, theta] = pair
         return self._rotations[length, theta]
@@ -190,7 +195,7 @@ class Nano(nn.Module):
         """Zero where attention is allowed; right padding needs no mask of its own."""
         if length not in self._biases:
             blocked = torch.full((length, length), -1e9).triu(1)
-            self._biases[length] = blocked.to(self.precision)
+            self._biases[length] = blocked.to(self.device, self.precision)
         return self._biases[length]
 
 

@@ -30,6 +30,7 @@ class Plan:
     seed: int
     tokens: int
     directory: Path
+    device: str = "cpu"
     rate: float = 4e-3
     warmup_steps: int = 60
     decay_share: float = 0.5
@@ -139,7 +140,7 @@ class Progress:
 def pretrain(plan: Plan, tokenizer: Tokenizer, shape: Shape) -> tuple[Nano, Progress]:
     """Trains a model, or goes on with the run whose checkpoint lies in the plan's directory."""
     torch.manual_seed(plan.seed)
-    model = Nano(shape)
+    model = Nano(shape).to(plan.device)
     optimizers = Optimizers(model, plan)
     progress = _resume(plan, model, optimizers)
     meter = Meter(plan, progress)
@@ -161,7 +162,9 @@ def pretrain(plan: Plan, tokenizer: Tokenizer, shape: Shape) -> tuple[Nano, Prog
 
 
 def _learn(model: Nano, batch: Batch) -> float:
-    loss = F.cross_entropy(model(batch.tokens, batch.positions), batch.targets)
+    device = model.device
+    logits = model(batch.tokens.to(device), batch.positions.to(device))
+    loss = F.cross_entropy(logits, batch.targets.to(device))
     loss.backward()  # type: ignore[no-untyped-call]
     if not math.isfinite(value := loss.item()):
         raise ArithmeticError("the loss is not finite")
@@ -213,7 +216,7 @@ def _resume(plan: Plan, model: Nano, optimizers: Optimizers) -> Progress:
     path = plan.directory / "checkpoint.pt"
     if not path.exists():
         return Progress()
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location=plan.device, weights_only=True)
     model.load_state_dict(state["model"])
     for part, saved in zip(optimizers.parts, state["optimizers"], strict=True):
         part.load_state_dict(saved)

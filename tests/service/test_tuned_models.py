@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kamerton import folders
 from kamerton.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -15,7 +17,7 @@ from kamerton.errors import (
 )
 from kamerton.service import operations, tuned_models
 from kamerton.service.tuned_models import new_id
-from kamerton.training.trainer_process import read_examples
+from kamerton.training.trainer_process import kept_examples
 from kamerton.types import Caller, Example, Operation, State
 from tests.service.conftest import ADMIN, ANN, BOB, FakeApp
 
@@ -37,7 +39,7 @@ def test_create_decides_everything_before_the_answer(app: FakeApp) -> None:
     assert model.total_steps == 3
     assert (model.temperature, model.top_p, model.top_k) == (1.0, 0.95, 64)
     assert operations.get(app, ANN, model.id, operation.id) == operation
-    assert read_examples(app.folder(model.uid) / "examples.jsonl") == PAIRS
+    assert kept_examples(app.folder(model.uid) / "examples") == PAIRS
     assert app.runner.woken == 1
 
 
@@ -185,9 +187,11 @@ def test_continuing_needs_an_active_source(app: FakeApp) -> None:
     parent = create(app, tuned_model_id="parent").tuned_model
     with pytest.raises(FailedPrecondition, match="CREATING"):
         create(app, base_model="", source="parent")
-    adapter = app.folder(parent.uid) / "adapter"
-    adapter.mkdir()
-    (adapter / "weights").write_text("w")
+
+    def write(folder: Path) -> None:
+        (folder / "weights").write_text("w")
+
+    folders.publish(app.folder(parent.uid) / "adapter", write)
     app.runner.finish_all()
     child = create(app, base_model="", source="parent").tuned_model
     assert (child.source, child.base_model) == ("parent", "kamerton-nano-001")

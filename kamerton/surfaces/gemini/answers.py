@@ -13,6 +13,7 @@ from kamerton.types import Chunk, Content, GenerationConfig, Role
 
 MAX_CANDIDATES = 8
 MAX_STOP_SEQUENCES = 5
+MAX_STOP_CHARACTERS = 500
 
 _CONFIG = "google.ai.generativelanguage.v1beta.GenerationConfig."
 IGNORED = frozenset(
@@ -97,10 +98,11 @@ def generation_config(request: Any) -> GenerationConfig:
                 f"generation_config.{name}", f"must be between {low} and {high}"
             )
     stop = tuple(asked.stop_sequences)
-    if len(stop) > MAX_STOP_SEQUENCES or "" in stop:
+    longest = max(map(len, stop), default=1)
+    if len(stop) > MAX_STOP_SEQUENCES or "" in stop or longest > MAX_STOP_CHARACTERS:
         raise InvalidArgument.of(
             "generation_config.stop_sequences",
-            f"must be at most {MAX_STOP_SEQUENCES} strings, none of them empty",
+            f"at most {MAX_STOP_SEQUENCES} strings, each of 1 to {MAX_STOP_CHARACTERS} characters",
         )
     given["max_output_tokens"] = given.get("max_output_tokens") or None
     return GenerationConfig(stop_sequences=stop, **given)
