@@ -51,8 +51,8 @@ class BaseModel:
     top_p: float = 0.95
     top_k: int = 64
     learning_rate: float = 0.001
-    full_rate_batch_size: int = 1
-    """Batches smaller than this train at a proportionally lower peak learning rate."""
+    reference_batch_size: int | None = None
+    """Other batches train at a peak learning rate in proportion; None: all at the same."""
     warmup_steps: int = 0
     lora_rank: int = 8
     lora_alpha: int = 16

@@ -16,7 +16,7 @@ EMBEDDED = BaseModel(
     description="A tiny Gemma-3-shaped model that ships with Kamerton, for trying and testing.",
     input_token_limit=768,
     output_token_limit=256,
-    full_rate_batch_size=4,
+    reference_batch_size=4,
     lora_rank=8,
     lora_alpha=16,
 )

@@ -10,6 +10,9 @@ from kamerton.types import BaseModel, Hyperparameters
 MANY_EXAMPLES = 1000
 """From here on the defaults are batches of 16 and a fifth of the base model's learning rate."""
 
+MAX_SCALE = 4.0
+"""Beyond four times the reference batch the rule was not measured."""
+
 LIMITS = {
     "epoch_count": (1, 1000),
     "batch_size": (1, 512),
@@ -30,9 +33,9 @@ def choose(
 ) -> Hyperparameters:
     """The hyperparameters of a run. Raises InvalidArgument naming every value out of range.
 
-    The peak learning rate is `learning_rate` scaled down for batches below the base model's
-    `full_rate_batch_size` (the linear scaling rule of Goyal et al., 2017, arXiv:1706.02677):
-    the dose per example then is the same, and the tutorial's 0.001 fits both of its batch sizes.
+    For a base model with a `reference_batch_size` the peak learning rate grows with the batch
+    (the linear scaling rule of Goyal et al., 2017, arXiv:1706.02677), up to MAX_SCALE: the dose
+    per example is the same then, and the tutorial's 0.001 fits both of its batch sizes.
     """
     given = {
         "epoch_count": epoch_count,
@@ -49,12 +52,16 @@ def choose(
         epoch_count=epoch_count or 5,
         batch_size=batch,
         learning_rate=rate,
-        peak_learning_rate=rate * min(1.0, batch / base_model.full_rate_batch_size),
+        peak_learning_rate=rate * _scale(batch, base_model.reference_batch_size),
         warmup_steps=base_model.warmup_steps,
         lora_rank=base_model.lora_rank,
         lora_alpha=base_model.lora_alpha,
         seed=seed,
     )
+
+
+def _scale(batch_size: int, reference: int | None) -> float:
+    return 1.0 if reference is None else min(MAX_SCALE, batch_size / reference)
 
 
 def total_steps(example_count: int, hyperparameters: Hyperparameters) -> int:

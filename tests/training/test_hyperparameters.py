@@ -9,7 +9,7 @@ from kamerton.errors import InvalidArgument
 from kamerton.training.hyperparameters import choose, epoch_of, total_steps
 from kamerton.types import BaseModel, Hyperparameters
 
-BASE = BaseModel(name="b", weights="", learning_rate=0.001, full_rate_batch_size=4)
+BASE = BaseModel(name="b", weights="", learning_rate=0.001, reference_batch_size=4)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,18 @@ def test_the_multiplier_multiplies_the_default() -> None:
     assert choose(15, BASE, learning_rate_multiplier=2.0).learning_rate == 0.002
 
 
-def test_small_batches_train_at_a_lower_peak_but_answer_what_was_asked() -> None:
-    assert choose(15, BASE, batch_size=2, learning_rate=0.001).learning_rate == 0.001
-    assert choose(15, BASE, batch_size=2, learning_rate=0.001).peak_learning_rate == 0.0005
-    assert choose(15, BASE, batch_size=4, learning_rate=0.001).peak_learning_rate == 0.001
-    assert choose(15, BASE, batch_size=16, learning_rate=0.001).peak_learning_rate == 0.001
+@pytest.mark.parametrize(
+    ("batch", "peak"), [(1, 0.00025), (2, 0.0005), (4, 0.001), (8, 0.002), (16, 0.004), (64, 0.004)]
+)
+def test_the_peak_grows_with_the_batch_and_the_answer_does_not(batch: int, peak: float) -> None:
+    chosen = choose(15, BASE, batch_size=batch, learning_rate=0.001)
+    assert chosen.learning_rate == 0.001
+    assert chosen.peak_learning_rate == pytest.approx(peak)
+
+
+def test_without_a_reference_every_batch_has_the_same_peak() -> None:
+    other = BaseModel(name="b", weights="")
+    assert choose(15, other, batch_size=64, learning_rate=0.001).peak_learning_rate == 0.001
 
 
 @pytest.mark.parametrize(
