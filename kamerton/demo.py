@@ -69,11 +69,18 @@ def run(keep: bool = False, record: Path | None = None) -> None:
         _goodbye(Console(highlight=False), server, keep)
     if record is not None:
         record.parent.mkdir(parents=True, exist_ok=True)
-        # Without the fonts that Rich would have a reader's browser fetch from elsewhere.
-        picture = re.sub(
-            r"@font-face \{.*?\}\s*", "", console.export_svg(title="make demo"), flags=re.S
-        )
-        record.write_text(picture, encoding="utf-8")
+        record.write_text(_picture(console), encoding="utf-8")
+
+
+def _picture(console: Console) -> str:
+    """What was shown, as SVG that looks the same with whatever fonts a reader has."""
+    picture = console.export_svg(title="make demo")
+    # Rich would have the reader's browser fetch its fonts from elsewhere.
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.S)
+    # Braille is seldom as wide as a space: the curve's rows must be all braille to fit.
+    return re.sub(
+        r">[^<>]*[\u2801-\u28ff][^<>]*<", lambda row: row[0].replace("&#160;", "\u2800"), picture
+    )
 
 
 def _tutorial(client: Client, console: Console) -> None:
