@@ -55,6 +55,10 @@ def main() -> None:
     except KamertonError as error:
         print(f"error: {_with_advice(error)}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # A folder that cannot be written, a file that is none.
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _with_advice(error: KamertonError) -> str:
@@ -66,7 +70,9 @@ def _with_advice(error: KamertonError) -> str:
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
+    ] = None,
     data: Data = None,
     open_: Annotated[
         bool, typer.Option("--open", help="No credentials needed; loopback addresses only.")

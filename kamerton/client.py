@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import requests
 
 from kamerton import errors
-from kamerton.errors import KamertonError, Violation
+from kamerton.errors import InvalidArgument, KamertonError, Violation
 from kamerton.types import Example, GenerationConfig
 
 _CONNECT_SECONDS = 5.0
@@ -90,9 +90,15 @@ class Client:
 
     def __init__(self, endpoint: str, key: str = "") -> None:
         self.endpoint = (endpoint if "://" in endpoint else f"http://{endpoint}").rstrip("/")
+        if not key.isascii() or not key.isprintable():
+            raise InvalidArgument("the key holds characters that no key has; copy it again")
+        try:
+            hostname = urlsplit(self.endpoint).hostname
+        except ValueError as error:
+            raise InvalidArgument(f"{endpoint} is no address of a server: {error}") from None
         self._session = requests.Session()
         # A proxy of the environment cannot reach this machine's own loopback address.
-        self._session.trust_env = urlsplit(self.endpoint).hostname not in _LOOPBACK
+        self._session.trust_env = hostname not in _LOOPBACK
         if key:
             self._session.headers["x-goog-api-key"] = key
 

@@ -399,3 +399,40 @@ def test_the_client_counts_and_streams(server: FakeServer) -> None:
         "generationConfig": {"seed": 1, "topK": 3},
     }
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "--data", "{file}"], "File exists"),
+        (["serve", "--data", "{damaged}"], "cannot be used"),
+        (["keys", "list", "--data", "{empty}"], "start the server once"),
+        (["models", "--key", "ключ"], "no key has"),
+        (["models", "--server", "http://[::1"], "no address of a server"),
+        (["tune", "{deep}"], "nested too deep"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for name, content in (("damaged", b"x" * 5000), ("empty", b"")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "kamerton.db").write_bytes(content)
+    (tmp_path / "deep").write_text("[" * 100_000 + "\n")
+    names = {name: str(tmp_path / name) for name in ("file", "damaged", "empty", "deep")}
+    command = [argument.format(**names) for argument in arguments]
+    found = subprocess.run(
+        [sys.executable, "-m", "kamerton", *command], capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 1
+    assert found.stderr.startswith("error: ")
+    assert found.stderr.count("\n") == 1
+    assert message in found.stderr
+
+
+def test_a_port_that_cannot_be_is_a_wrong_use() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "kamerton", "serve", "--port", "99999"], capture_output=True
+    )
+    assert found.returncode == 2

@@ -334,14 +334,14 @@ def _jsonl_rows(text: str) -> Iterator[_Row]:
             continue
         try:
             yield _Row(f"line {number}: ", msgspec.json.decode(line))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             yield _Row(f"line {number}: ", None, f"is not valid JSON: {_short(error)}")
 
 
 def _array_rows(text: str, name: str) -> Iterator[_Row]:
     try:
         rows = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidArgument.of(
             name, f"is not valid JSON: {_short(error)}{_line_of(error, text)}"
         ) from error
@@ -349,13 +349,15 @@ def _array_rows(text: str, name: str) -> Iterator[_Row]:
         yield _Row(f"item {number}: ", row)
 
 
-def _short(error: msgspec.DecodeError) -> str:
+def _short(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deep"
     if "truncated" in str(error):
         return "it ends too early; each line must be one whole object"
     return str(error).removeprefix("JSON is malformed: ")
 
 
-def _line_of(error: msgspec.DecodeError, text: str) -> str:
+def _line_of(error: Exception, text: str) -> str:
     at = re.search(r"\(byte (\d+)\)", str(error))
     if not at:
         return ""

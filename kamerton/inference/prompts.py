@@ -14,6 +14,9 @@ from tokenizers import Tokenizer
 from kamerton.errors import FailedPrecondition
 from kamerton.types import Content
 
+LONG_TEXT = 2000
+"""Characters from which on the tokenizer is called so that other threads can go on meanwhile."""
+
 
 class Renderer:
     """Renders prompts and answers with the tokenizer of one base model."""
@@ -24,6 +27,7 @@ class Renderer:
         self._tokenizer.no_truncation()
         # Special tokens in the user's text are text.
         self._tokenizer.encode_special_tokens = True
+        self._longest_token = max(map(len, tokenizer.get_vocab()))
         self.bos = self._mark("<bos>")
         self.eos = self._mark("<eos>")
         self.start_of_turn = self._mark("<start_of_turn>")
@@ -51,6 +55,13 @@ class Renderer:
             ids += self._encode("\n")
         return [*ids, self.start_of_turn, *self._encode("model\n")]
 
+    def cannot_fit(self, contents: Sequence[Content], tokens: int) -> bool:
+        """True when so much text is more than `tokens`, however well it is cut into tokens.
+
+        Far faster than rendering what is then refused.
+        """
+        return sum(len(content.text) for content in contents) > tokens * self._longest_token
+
     def answer(self, text: str) -> list[int]:
         """The tokens that carry loss: the answer and the mark that ends it."""
         return [*self._encode(text.strip()), self.end_of_turn]
@@ -59,7 +70,9 @@ class Renderer:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        if len(text) < LONG_TEXT:
+            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(self._tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
 
     def _mark(self, token: str) -> int:
         mark = self._tokenizer.token_to_id(token)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import DynamicCache
 
 from kamerton import errors
@@ -201,17 +202,16 @@ class _Resident:
         if adapter in self._adapters:
             self._adapters.move_to_end(adapter)
             return
-        if not is_whole(adapter):
-            raise FailedPrecondition(
-                "The weights of this tuned model are missing or damaged on disk. Tune it again."
-            )
+        # All is read before anything is changed: the folder may be deleted at any moment.
+        config, tensors = _read(adapter)
         # Never the same name twice, so that nothing of a forgotten adapter can be met again.
         self._count += 1
         name = f"adapter{self._count}"
         if isinstance(self.model, PeftModel):
-            self.model.load_adapter(str(adapter), adapter_name=name)
+            self.model.add_adapter(name, config)
         else:
-            self.model = PeftModel.from_pretrained(self.model, str(adapter), adapter_name=name)
+            self.model = get_peft_model(self.model, config, adapter_name=name)
+        set_peft_model_state_dict(self.model, tensors, adapter_name=name)
         self.model.eval()
         self._adapters[adapter] = name
         # A batch holds at most MAX_ROWS of them, so none that it needs is dropped here.
@@ -228,6 +228,20 @@ class _Resident:
             self.model.delete_adapter(name)
         else:
             self.model = self.model.unload()
+
+
+def _read(adapter: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
+    """Raises FailedPrecondition when the folder is not whole."""
+    try:
+        if is_whole(adapter):
+            config = LoraConfig.from_pretrained(str(adapter))
+            config.base_model_name_or_path = None  # PEFT would warn that ours is another name.
+            return config, load_file(adapter / "adapter_model.safetensors")
+    except (OSError, ValueError):
+        traceback.print_exc()
+    raise FailedPrecondition(
+        "The weights of this tuned model are missing or damaged on disk. Tune it again."
+    )
 
 
 class _Decoder:

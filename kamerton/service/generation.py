@@ -12,6 +12,7 @@ from kamerton.service.app import App
 from kamerton.types import BaseModel, Caller, Chunk, Content, GenerationConfig, State, TunedModel
 
 TUNED_INPUT_CHARACTERS = 40_000
+COUNTED_CHARACTERS = 4_000_000
 
 
 def generate(
@@ -37,13 +38,14 @@ def generate(
         _check_state(tuned)
         _check_characters(contents)
         adapter, defaults = tuned_models.adapter_of(app, tuned), tuned
-    prompt = app.renderer(base).prompt(_check_turns(contents))
-    room = base.context_tokens - len(prompt)
+    renderer = app.renderer(base)
+    _check_turns(contents)
+    if renderer.cannot_fit(contents, base.input_token_limit):
+        raise _too_long("far too many", base)
+    prompt = renderer.prompt(contents)
     if len(prompt) > base.input_token_limit:
-        raise InvalidArgument.of(
-            "contents",
-            f"{len(prompt)} tokens, at most {base.input_token_limit} for models/{base.name}",
-        )
+        raise _too_long(f"{len(prompt)}", base)
+    room = base.context_tokens - len(prompt)
     filled = replace(
         config,
         temperature=defaults.temperature if config.temperature is None else config.temperature,
@@ -65,7 +67,13 @@ def count_tokens(
     """The prompt tokens that the same contents cost in `generate`, turn marks included."""
     access.require(caller, "infer")
     base, _ = _find(app, caller, base_model, tuned_model)
-    return len(app.renderer(base).prompt(_check_turns(contents)))
+    _check_turns(contents)
+    count = sum(len(content.text) for content in contents)
+    if count > COUNTED_CHARACTERS:
+        raise InvalidArgument.of(
+            "contents", f"{count} characters, at most {COUNTED_CHARACTERS} are counted at once"
+        )
+    return len(app.renderer(base).prompt(contents))
 
 
 def _find(
@@ -86,13 +94,18 @@ def _check_state(model: TunedModel) -> None:
     raise FailedPrecondition(f"tunedModels/{model.id} is {model.state.value}: {why}")
 
 
-def _check_turns(contents: Sequence[Content]) -> Sequence[Content]:
+def _too_long(count: str, base: BaseModel) -> InvalidArgument:
+    return InvalidArgument.of(
+        "contents", f"{count} tokens, at most {base.input_token_limit} for models/{base.name}"
+    )
+
+
+def _check_turns(contents: Sequence[Content]) -> None:
     turns = [content for content in contents if content.role != "system"]
     if not turns:
         raise InvalidArgument.of("contents", "must not be empty")
     if turns[-1].role != "user":
         raise InvalidArgument.of("contents", "must end with a turn of the user")
-    return contents
 
 
 def _check_characters(contents: Sequence[Content]) -> None:

@@ -34,6 +34,7 @@ from kamerton.types import (
 
 ID = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 DISPLAY_NAME_CHARACTERS = 40
+FILTER_WORDS = 50
 SAMPLING_LIMITS = {"temperature": (0.0, 2.0), "top_p": (0.0, 1.0), "top_k": (0, 2**31 - 1)}
 PATCHABLE = frozenset({"display_name", "description", "reader_project_numbers", *SAMPLING_LIMITS})
 
@@ -125,6 +126,8 @@ def list_(
     `readers:me` name what the caller owns, `readers:everyone` what is shared with everyone, any
     other word is searched for in display name and description."""
     words = filter.split()
+    if len(words) > FILTER_WORDS:
+        raise InvalidArgument.of("filter", f"{len(words)} words, at most {FILTER_WORDS}")
     if "readers:everyone" in words:
         return Page()  # Nothing can be shared yet.
     mine = {"owner:me", "writers:me", "readers:me"}
@@ -173,8 +176,9 @@ def delete(app: App, caller: Caller, tuned_model_id: str) -> None:
     model = access.visible(app, caller, tuned_model_id)
     store.delete_(app.database, tuned_model_id)
     app.runner.wake()
-    app.engine.forget(adapter_of(app, model))
     shutil.rmtree(app.folder(model.uid), ignore_errors=True)
+    # Only now: a late request could have the engine load it once more.
+    app.engine.forget(adapter_of(app, model))
 
 
 def adapter_of(app: App, model: TunedModel) -> Path:

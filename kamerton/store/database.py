@@ -23,10 +23,15 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from kamerton.errors import ResourceExhausted, Unavailable
+from kamerton.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+)
 from kamerton.types import Snapshot
 
 BUSY_SECONDS = 5.0
@@ -163,8 +168,11 @@ class Database:
     """Sessions for reading and for writing; everything in a block is one transaction."""
 
     def __init__(self, address: str) -> None:
-        url = make_url(address)
-        self._engine = create_engine(url, **_options(url))
+        try:
+            url = make_url(address)
+            self._engine = create_engine(url, **_options(url))
+        except (ArgumentError, ImportError) as error:
+            raise InvalidArgument(f"database_url: {error}") from error
         self._seen = SeenSnapshots()
         if url.get_backend_name() == "sqlite":
             event.listen(self._engine, "connect", _prepare_sqlite)
@@ -206,10 +214,16 @@ class Database:
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-        with self._engine.connect() as connection:
-            config.attributes["connection"] = connection
-            yield config
-            connection.commit()
+        try:
+            with self._engine.connect() as connection:
+                config.attributes["connection"] = connection
+                yield config
+                connection.commit()
+        except DatabaseError as error:
+            raise FailedPrecondition(
+                f"The database {self._engine.url!r} cannot be used: {error.orig}. If it is "
+                "damaged, put a copy in its place."
+            ) from error
 
     @contextmanager
     def _session(self, *, writing: bool) -> Iterator[Session]:
@@ -218,7 +232,7 @@ class Database:
             with Session(self._engine, expire_on_commit=False, info=info) as session:
                 session.connection(execution_options={"kamerton_writing": writing})
                 yield session
-        except OperationalError as error:
+        except DatabaseError as error:
             raise _in_our_words(error) from error
 
 
@@ -242,10 +256,12 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def _in_our_words(error: OperationalError) -> Exception:
+def _in_our_words(error: DatabaseError) -> Exception:
     reason = str(error.orig)
     if "locked" in reason or "busy" in reason:
         return Unavailable("The database is busy. Try again in a moment.")
     if "full" in reason:
         return ResourceExhausted("The disk with the database is full. Make room and try again.")
+    if "no such table" in reason:
+        return FailedPrecondition("The database is empty: start the server once, it prepares it.")
     return error

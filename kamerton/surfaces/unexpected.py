@@ -8,6 +8,8 @@ import traceback
 
 from kamerton.errors import Internal
 
+_MAX_CAUSES = 10
+_MAX_CALLS = 20
 _log = logging.getLogger(__name__)
 
 
@@ -19,8 +21,15 @@ def report(error: BaseException) -> Internal:
 
 
 def _places(error: BaseException | None) -> list[str]:
-    if error is None:
-        return []
-    kind = f"{type(error).__module__}.{type(error).__qualname__}\n"
-    earlier = error.__cause__ or error.__context__
-    return [*_places(earlier), *traceback.format_tb(error.__traceback__), kind]
+    places: list[str] = []
+    for _ in range(_MAX_CAUSES):
+        if error is None:
+            break
+        kind = f"{type(error).__module__}.{type(error).__qualname__}\n"
+        # The ends of a deep recursion are enough of it.
+        calls = traceback.format_tb(error.__traceback__)
+        if len(calls) > 2 * _MAX_CALLS:
+            calls = [*calls[:_MAX_CALLS], "  ...\n", *calls[-_MAX_CALLS:]]
+        places = [*calls, kind, *places]
+        error = error.__cause__ or error.__context__
+    return places

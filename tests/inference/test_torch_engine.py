@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kamerton.errors import FailedPrecondition, NotFound
+from kamerton.errors import FailedPrecondition, Internal, NotFound
 from kamerton.inference import torch_engine
+from kamerton.inference.sampling import next_token
 from kamerton.inference.torch_engine import TorchEngine
 from kamerton.inference.weights import LoadedBase
 from kamerton.training.train import train
@@ -192,3 +193,37 @@ def test_who_leaves_frees_the_place(engine: TorchEngine, loaded: LoadedBase) -> 
     start = time.monotonic()
     ask(engine, loaded, None)
     assert time.monotonic() - start < 10
+
+
+def test_a_request_that_fails_does_not_take_its_neighbours_along(
+    engine: TorchEngine,
+    loaded: LoadedBase,
+    adapters: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = next_token
+
+    def fails_for_seed_13(
+        logits: torch.Tensor,
+        config: GenerationConfig,
+        so_far: list[int],
+        generator: torch.Generator | None,
+    ) -> int:
+        if config.seed == 13:
+            raise RuntimeError("no such number")
+        return honest(logits, config, so_far, generator)
+
+    monkeypatch.setattr(torch_engine, "next_token", fails_for_seed_13)
+    bad = GenerationConfig(temperature=0.0, max_output_tokens=12, seed=13)
+
+    def ask_badly(_: int) -> str:
+        with pytest.raises(Internal, match="RuntimeError"):
+            ask(engine, loaded, adapters["a"], config=bad)
+        return ""
+
+    expected = ask(engine, loaded, adapters["b"])
+    with ThreadPoolExecutor(8) as pool:
+        failed = [pool.submit(ask_badly, number) for number in range(4)]
+        answers = [pool.submit(ask, engine, loaded, adapters["b"]) for _ in range(4)]
+        assert [answer.result() for answer in answers] == [expected] * 4
+        assert [one.result() for one in failed] == [""] * 4

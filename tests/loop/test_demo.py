@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 DEMO = [sys.executable, "-m", "kamerton", "demo"]
@@ -22,13 +23,17 @@ def started(folder: Path, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(folder), "COLUMNS": "120"},
+        # As from a terminal: a shell that runs the tests in the background ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
 def processes_of(folder: Path) -> list[str]:
     """Command lines that name a data folder inside `folder`."""
-    listed = subprocess.run(["ps", "-axwwo", "args"], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if str(folder) in line]
+    lines = [
+        " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
+    ]
+    return [line for line in lines if str(folder) in line]
 
 
 def test_the_demo_tells_everything_and_leaves_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -57,6 +58,7 @@ def shell(server: Server, script: str, **more: str) -> str:
     return found.stdout.decode()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_with_curl_trailing_commas_kept(server: Server, tmp_path: Path) -> None:
     listed = shell(
         server,

@@ -105,3 +105,18 @@ def test_counted_as_it_would_be_used(app: FakeApp) -> None:
     count = generation.count_tokens(app, ANN, base_model="kamerton-nano-001", contents=ASK)
     generate(app)
     assert count == len(app.engine.asked[0][2])
+
+
+def test_far_too_much_text_is_refused_without_being_read(
+    app: FakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(app.renderer(app.catalog.list()[0])), "prompt", None)
+    with pytest.raises(InvalidArgument, match="far too many tokens"):
+        generate(app, [Content("user", "x" * 20_000_000)])
+    with pytest.raises(InvalidArgument, match="are counted at once"):
+        generation.count_tokens(
+            app,
+            ANN,
+            base_model="kamerton-nano-001",
+            contents=[Content("user", "x" * 20_000_000)],
+        )
