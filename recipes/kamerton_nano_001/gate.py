@@ -18,6 +18,7 @@ os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
 import torch
 
+from kamerton.dataset.tutorial import PAIRS, UNSEEN
 from kamerton.errors import KamertonError
 from kamerton.inference import weights
 from kamerton.inference.catalog import EMBEDDED
@@ -27,8 +28,6 @@ from kamerton.training.train import train
 from kamerton.types import BaseModel, Chunk, Content, Example, GenerationConfig
 from recipes.kamerton_nano_001 import card
 from recipes.kamerton_nano_001.heldout import (
-    PROBES,
-    TUTORIAL,
     Pair,
     TestSet,
     number_sets,
@@ -36,7 +35,7 @@ from recipes.kamerton_nano_001.heldout import (
 )
 
 SHORT_SETS = ("digits 0-9999", "English 0-99", "Roman 1-100", "Japanese 1-99", "Russian 0-999")
-SHOWN = [TUTORIAL[place] for place in (0, 2, 3, 5, 7, 8, 11)]
+SHOWN = [PAIRS[place] for place in (0, 2, 3, 5, 7, 8, 11)]
 """The seven examples that the untuned base gets in its prompt."""
 
 
@@ -221,12 +220,12 @@ def judge_numbers(judge: Judge, short: bool) -> tuple[Sequence[TestSet], list[Co
         checks.append(at_least("untuned, with examples: mean", mean(columns[1].scores), 75))
     for batch_size in (4, 2):
         seeds = range(1 if short else 3)
-        adapters = [judge.tune(TUTORIAL, seed, batch_size) for seed in seeds]
+        adapters = [judge.tune(PAIRS, seed, batch_size) for seed in seeds]
         runs = [judge.scores(sets, adapter) for adapter in adapters]
         scores = [mean(of_set) for of_set in zip(*runs, strict=True)]
         title = f"tuned, batch {batch_size}"
         columns.append(Column(title, scores))
-        asked = PROBES if batch_size == 4 else PROBES[:2]
+        asked = UNSEEN if batch_size == 4 else UNSEEN[:2]
         checks.append(probes(judge, adapters, title, asked))
         by_name = {tested.name: score for tested, score in zip(sets, scores, strict=True)}
         for name in ("Roman 1-100", "Japanese 1-99"):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from kamerton.dataset.tutorial import PAIRS
 from recipes.kamerton_nano_001.numbers import (
     BY_NAME,
     Notation,
@@ -20,32 +21,6 @@ from recipes.kamerton_nano_001.numbers import (
 from recipes.kamerton_nano_001.words import ALPHABETS, CYCLES, ROMAN_LETTERS
 
 Pair = tuple[str, str]
-
-TUTORIAL: tuple[Pair, ...] = (
-    ("1", "2"),
-    ("3", "4"),
-    ("-3", "-2"),
-    ("twenty two", "twenty three"),
-    ("two hundred", "two hundred one"),
-    ("ninety nine", "one hundred"),
-    ("8", "9"),
-    ("-98", "-97"),
-    ("1,000", "1,001"),
-    ("10,100,000", "10,100,001"),
-    ("thirteen", "fourteen"),
-    ("eighty", "eighty one"),
-    ("one", "two"),
-    ("three", "four"),
-    ("seven", "eight"),
-)
-"""The tuning tutorial's fifteen examples: digits and English only."""
-PROBES: tuple[Pair, ...] = (
-    ("LXIII", "LXIV"),
-    ("六", "七"),
-    ("one thousand nine hundred ninety nine", "two thousand"),
-    ("сорок два", "сорок три"),
-)
-"""Notations that no tutorial example shows, and a carry."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +70,7 @@ def number_sets(size: int = 30) -> list[TestSet]:
         "unseen pair: Roman": _unseen(BY_NAME["Roman"], 1000),
         "unseen pair: Japanese": _unseen(BY_NAME["Japanese"], 2000),
     }
-    known = {question for question, _ in TUTORIAL}
+    known = {question for question, _ in PAIRS}
     sets = []
     for name, pool in pools.items():
         fresh = [pair for pair in pool if pair[0] not in known]

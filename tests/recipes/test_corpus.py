@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 
+from kamerton.dataset.tutorial import PAIRS, UNSEEN
 from recipes.kamerton_nano_001 import chat, corpus, logs, tasks
-from recipes.kamerton_nano_001.heldout import PROBES, TUTORIAL, number_sets, transaction_logs
+from recipes.kamerton_nano_001.heldout import number_sets, transaction_logs
 from recipes.kamerton_nano_001.numbers import (
     BY_NAME,
     NOTATIONS,
@@ -179,7 +180,7 @@ def test_the_judging_sets_are_fixed_and_fresh() -> None:
     sets = number_sets(20)
     assert sets == number_sets(20)
     assert len(sets) == 17
-    inputs = {question for question, _ in TUTORIAL}
+    inputs = {question for question, _ in PAIRS}
     for tested in sets:
         assert len(tested.pairs) == 20
         assert not inputs & {question for question, _ in tested.pairs}
@@ -188,7 +189,7 @@ def test_the_judging_sets_are_fixed_and_fresh() -> None:
         write = BY_NAME[name].write
         hidden = {write(number) for number in range(20, 9999 if name != "Roman" else 3999)}
         assert {question for question, _ in tested.pairs} <= hidden
-    assert PROBES[0] == ("LXIII", "LXIV")
+    assert UNSEEN[0] == ("LXIII", "LXIV")
 
 
 def test_transaction_logs_are_balanced_and_new_by_seed() -> None:
