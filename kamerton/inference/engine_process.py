@@ -141,15 +141,25 @@ class EngineProcess:
         decoder = msgspec.json.Decoder(Ready | Piece | Over)
         while True:
             for line in self._child.channel.lines():
-                self._take(decoder.decode(line))
+                try:
+                    self._take(decoder.decode(line))
+                except msgspec.DecodeError:  # Half a line, the last of a child that died.
+                    traceback.print_exc()
             self._fail_all()
             if self._closed:
                 return
             self._child.kill()
-            time.sleep(1.0)  # One that dies at once must not keep a core busy.
-            child = self._spawn()
-            with self._lock:
-                self._child, self._up = child, True
+            while not self._up:
+                time.sleep(1.0)  # One that dies at once must not keep a core busy.
+                if self._closed:
+                    return
+                try:
+                    child = self._spawn()
+                except OSError:  # No memory or no process to be had: try again.
+                    traceback.print_exc()
+                    continue
+                with self._lock:
+                    self._child, self._up = child, True
 
     def _take(self, message: Ready | Piece | Over) -> None:
         if isinstance(message, Ready):

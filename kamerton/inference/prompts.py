@@ -35,7 +35,14 @@ class Renderer:
 
     @classmethod
     def load(cls, folder: Path) -> Renderer:
-        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        """Raises FailedPrecondition when the folder has no tokenizer that can be read."""
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # The library raises nothing narrower.
+            raise FailedPrecondition(
+                f"tokenizer.json of the base model {folder.name} cannot be read: {error}"
+            ) from error
+        return cls(tokenizer)
 
     @property
     def stops(self) -> frozenset[int]:

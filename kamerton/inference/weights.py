@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from kamerton.errors import FailedPrecondition
@@ -40,12 +41,17 @@ def load(base_model: BaseModel, device: str = "auto") -> LoadedBase:
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     small = where.type == "cpu" and size < SMALL
     # Not loaded in one type and turned into another: constants would keep the first one's rounding.
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=torch.float32 if small else torch.bfloat16,
-        attn_implementation="sdpa",
-        local_files_only=True,
-    )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32 if small else torch.bfloat16,
+            attn_implementation="sdpa",
+            local_files_only=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise FailedPrecondition(
+            f"The weights of the base model {base_model.name} cannot be read: {error}"
+        ) from error
     model.to(where)
     model.requires_grad_(False)
     model.eval()
@@ -66,12 +72,16 @@ def check_hashes(folder: Path) -> None:
         return
     for line in sums.read_text().splitlines():
         expected, name = line.split()
-        with (folder / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                raise FailedPrecondition(
-                    f"{folder / name} is not the file that SHA256SUMS beside it names: "
-                    "install the package again."
-                )
+        try:
+            with (folder / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            found = "nothing"
+        if found != expected:
+            raise FailedPrecondition(
+                f"{name} of the base model {folder.name} is missing, or not the file that "
+                "SHA256SUMS beside it names: install the package again."
+            )
 
 
 def _device(wanted: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 import uuid
 from pathlib import Path
 
@@ -58,10 +59,24 @@ class LocalRunner:
         while True:
             for _ in self._child.channel.lines():  # It says one thing: that it is ready.
                 self._ready.set()
+            self._ready.clear()
             if self._closed:
                 return
             self._child.kill()
-            # Certainly dead, so nobody need wait for its lease to run out.
+            self._release()
+            while True:
+                time.sleep(0.5)  # One that dies at once must not keep a core busy.
+                if self._closed:
+                    return
+                try:
+                    self._child = self._spawn()
+                    break
+                except OSError:  # No memory or no process to be had: try again.
+                    traceback.print_exc()
+
+    def _release(self) -> None:
+        """It is certainly dead, so nobody need wait for its lease to run out."""
+        try:
             operations.release(self._database, self._worker)
-            time.sleep(0.5)  # One that dies at once must not keep a core busy.
-            self._child = self._spawn()
+        except Exception:  # The database is busy, say: then the lease runs out.
+            traceback.print_exc()

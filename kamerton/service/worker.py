@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-from kamerton.errors import Internal, KamertonError
+from kamerton.errors import Internal, KamertonError, Unavailable
 from kamerton.inference.catalog import EMBEDDED, Catalog
 from kamerton.processes import Channel, follow_parent, parent_channel
 from kamerton.service.app import tuned_model_folder
@@ -31,7 +31,7 @@ from kamerton.training.trainer_process import (
     Stepped,
     TrainerProcess,
 )
-from kamerton.types import Failure
+from kamerton.types import Failure, Snapshot
 
 POLL_SECONDS = 1.0
 """How often to look at the queue when nobody wakes us; other servers may share it."""
@@ -125,26 +125,38 @@ class Worker:
     def _follow(self, claim: Claim, run: Run) -> Finished | Failed | None:
         """Keep snapshots and the lease until the run ends; None when the trainer died."""
         given_up = False
+        snapshots: list[Snapshot] = []
         while True:
             events = self._next_events(self._settings.lease_seconds / 4)
-            snapshots = [
+            snapshots += [
                 event.snapshot
                 for event in events
                 if isinstance(event, Stepped) and event.run == run.number
             ]
-            ours, cancelled = operations.renew(
-                self._database, claim, self._settings.lease_seconds, snapshots
-            )
+            ours, cancelled = self._renew(claim, snapshots)
             for event in events:
                 if isinstance(event, Ready):
                     self._channel.send(b"ready")
                 elif event is None:
                     return None
                 elif isinstance(event, Finished | Failed) and event.run == run.number:
+                    if snapshots:  # Told in vain so far; this raises when it is so again.
+                        operations.renew(
+                            self._database, claim, self._settings.lease_seconds, snapshots
+                        )
                     return event
             if (cancelled or not ours) and not given_up:
                 self._trainer.give_up(run)
                 given_up = True
+
+    def _renew(self, claim: Claim, snapshots: list[Snapshot]) -> tuple[bool, bool]:
+        """See operations.renew; takes out of `snapshots` what was kept."""
+        try:
+            found = operations.renew(self._database, claim, self._settings.lease_seconds, snapshots)
+        except Unavailable:  # A backup, say. The training goes on, and the next time tells more.
+            return True, False
+        snapshots.clear()
+        return found
 
     def _next_events(self, patience: float) -> list[Event | None]:
         """All that the trainer has said; nothing after `patience` seconds of silence."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,3 +138,22 @@ def test_a_damaged_adapter_is_refused_and_named(victim: Server) -> None:
     refused = victim.post(f"/v1beta/{name}:generateContent", body)
     assert refused.status_code == 400
     assert "damaged" in refused.json()["error"]["message"]
+
+
+def test_a_locked_database_delays_a_run_and_loses_nothing(
+    victim: Server, straight: list[float]
+) -> None:
+    """A backup holds the database for longer than writers wait, and the worker dies meanwhile."""
+    operation = victim.create(list(EXAMPLES), epochs=30)
+    await_step(victim, operation, 10)
+    with sqlite3.connect(victim.data / "kamerton.db", isolation_level=None) as backup:
+        backup.execute("BEGIN IMMEDIATE")
+        victim.descendants()["worker"].kill()
+        time.sleep(6.5)
+        backup.execute("ROLLBACK")
+    backup.close()
+    after = victim.await_done(operation)["metadata"]["snapshots"]
+    assert [snapshot["step"] for snapshot in after] == list(range(1, 114))
+    assert losses(after) == pytest.approx(straight, abs=1e-6)
+    # A new run is worked on: there is a worker again.
+    assert victim.await_done(victim.create(list(EXAMPLES)))["response"]["state"] == "ACTIVE"
