@@ -50,9 +50,12 @@ def copy(folder: Path, to: Path) -> None:
         raise FailedPrecondition(f"{folder.name} is missing or damaged on disk.")
 
     def write(into: Path) -> None:
-        for file in folder.iterdir():
-            if file.name != MANIFEST:
-                shutil.copyfile(file, into / file.name)
+        try:
+            for file in folder.iterdir():
+                if file.name != MANIFEST:
+                    shutil.copyfile(file, into / file.name)
+        except FileNotFoundError as error:  # Somebody deletes it at this moment.
+            raise FailedPrecondition(f"{folder.name} was deleted meanwhile.") from error
 
     publish(to, write)
 

@@ -142,9 +142,11 @@ def _examples(data: str | Path | Iterable[Mapping[str, Any] | Example]) -> list[
         return read_examples(Path(data))
     rows = list(data)
     ready = [row for row in rows if isinstance(row, Example)]
-    if len(ready) == len(rows):
-        return ready
-    return read_examples([row for row in rows if not isinstance(row, Example)])
+    if not ready:
+        return read_examples([row for row in rows if not isinstance(row, Example)])
+    if len(ready) < len(rows):
+        raise InvalidArgument.of("data", "holds both rows and Examples; give one kind")
+    return ready
 
 
 def _generate(
@@ -153,6 +155,7 @@ def _generate(
     contents = [Content("user", text)] if isinstance(text, str) else list(text)
     prompt = _for_serving(base).prompt(contents)
     asked = GenerationConfig(**{"temperature": 0.0, **config})
+    _check(asked)
     room = min(
         asked.max_output_tokens or base.output_token_limit, base.context_tokens - len(prompt)
     )
@@ -160,6 +163,18 @@ def _generate(
         raise InvalidArgument.of("text", f"{len(prompt)} tokens leave no room for an answer")
     chunks = _engine().generate(base, adapter, prompt, replace(asked, max_output_tokens=room))
     return "".join(chunk.text for chunk in chunks if chunk.candidate == 0)
+
+
+def _check(config: GenerationConfig) -> None:
+    ranges: dict[str, tuple[float | None, float, float]] = {
+        "temperature": (config.temperature, 0.0, 2.0),
+        "top_p": (config.top_p, 0.0, 1.0),
+        "top_k": (config.top_k, 0, 2**31 - 1),
+        "candidate_count": (config.candidate_count, 1, 1),
+    }
+    for name, (value, low, high) in ranges.items():
+        if value is not None and not low <= value <= high:
+            raise InvalidArgument.of(name, f"must be from {low:g} to {high:g}")
 
 
 @lru_cache(maxsize=1)

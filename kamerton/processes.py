@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +48,12 @@ class Channel:
         except OSError:
             pass  # The other end was faster.
         self._socket.close()
+
+
+def report() -> None:
+    """Write the exception that is being handled to the log, unless the disk is too full for it."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 class Child:

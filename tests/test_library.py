@@ -75,6 +75,19 @@ def test_bad_rows_are_named(tiny: BaseModel) -> None:
         kamerton.tune([], tiny.weights)
 
 
+def test_rows_and_examples_are_not_mixed(tiny: BaseModel) -> None:
+    with pytest.raises(InvalidArgument, match="one kind"):
+        kamerton.tune([*ROWS, Example.pair("1", "2")], tiny.weights)
+
+
+@pytest.mark.parametrize(
+    "config", [{"temperature": -1}, {"candidate_count": 0}, {"top_p": 2}, {"top_k": -1}]
+)
+def test_sampling_that_cannot_be_is_refused(model: library.Model, config: dict[str, float]) -> None:
+    with pytest.raises(InvalidArgument, match="must be from"):
+        model.generate("who?", **config)
+
+
 def test_an_unknown_base_is_not_found() -> None:
     with pytest.raises(NotFound):
         kamerton.tune(ROWS, "gemini-9")

@@ -6,14 +6,13 @@ import itertools
 import queue
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from kamerton.errors import Internal, KamertonError, Unavailable, by_name
-from kamerton.processes import Child, follow_parent, parent_channel
+from kamerton.processes import Child, follow_parent, parent_channel, report
 from kamerton.types import BaseModel, Chunk, GenerationConfig
 
 STARTED_AGAIN = "The engine stopped and is being started again. Try again in a few seconds."
@@ -144,7 +143,7 @@ class EngineProcess:
                 try:
                     self._take(decoder.decode(line))
                 except msgspec.DecodeError:  # Half a line, the last of a child that died.
-                    traceback.print_exc()
+                    report()
             self._fail_all()
             if self._closed:
                 return
@@ -156,7 +155,7 @@ class EngineProcess:
                 try:
                     child = self._spawn()
                 except OSError:  # No memory or no process to be had: try again.
-                    traceback.print_exc()
+                    report()
                     continue
                 with self._lock:
                     self._child, self._up = child, True
@@ -206,7 +205,7 @@ def main() -> None:
             if engine.warm(base_model).is_small:
                 torch.set_num_threads(1)  # More only wait for each other.
     except Exception:  # The requests that need it will say it again, to whom it concerns.
-        traceback.print_exc()
+        report()
     channel.send(msgspec.json.encode(Ready()))
 
     asked: dict[int, Request] = {}

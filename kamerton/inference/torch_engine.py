@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import random
 import threading
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from kamerton.folders import is_whole
 from kamerton.inference import weights
 from kamerton.inference.sampling import Answer, next_token
 from kamerton.inference.weights import LoadedBase
+from kamerton.processes import report
 from kamerton.types import BaseModel, Chunk, GenerationConfig
 
 MAX_ROWS = 32
@@ -124,7 +124,7 @@ class TorchEngine:
             try:
                 self._answer(batch)
             except Exception as error:  # One bad batch must not end the engine.
-                traceback.print_exc()
+                report()
                 failure = error if isinstance(error, KamertonError) else _unexpected(error)
                 for request in batch:
                     request.on_chunk(failure)
@@ -135,7 +135,7 @@ class TorchEngine:
                 resident.forget(adapter)
         except Exception:  # Whatever state it is in now, the next request loads it anew.
             self._bases.clear()
-            traceback.print_exc()
+            report()
 
     def _resident(self, base_model: BaseModel) -> _Resident:
         if base_model.name not in self._bases:
@@ -169,7 +169,7 @@ class TorchEngine:
                     token = next_token(logits[place], answer.config, answer.tokens, row.generator)
                     _tell(row, answer.add(token))
                 except Exception as error:  # One bad request must not end its neighbours'.
-                    traceback.print_exc()
+                    report()
                     row.request.given_up.set()
                     row.request.on_chunk(_unexpected(error))
                 if answer.finish_reason is None and not row.request.given_up.is_set():
@@ -238,7 +238,7 @@ def _read(adapter: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
             config.base_model_name_or_path = None  # PEFT would warn that ours is another name.
             return config, load_file(adapter / "adapter_model.safetensors")
     except (OSError, ValueError):
-        traceback.print_exc()
+        report()
     raise FailedPrecondition(
         "The weights of this tuned model are missing or damaged on disk. Tune it again."
     )

@@ -23,6 +23,9 @@ from kamerton.store import tuned_models
 from kamerton.store.database import Database
 from kamerton.types import BaseModel, Chunk, GenerationConfig
 
+DELETED = "DELETED"
+"""Marks a folder whose tuned model somebody deleted."""
+
 
 @dataclass
 class App:
@@ -125,10 +128,15 @@ def tuned_model_folder(settings: Settings, uid: str) -> Path:
 
 
 def remove_orphans(settings: Settings, database: Database) -> None:
-    """Delete folders whose tuned model is gone; a crash may have left them."""
+    """Delete folders whose tuned model is gone; a crash may have left them.
+
+    A finished adapter goes only when it is marked as deleted: with a database that was moved away
+    or is older than the folder, nobody's models may be lost.
+    """
     parent = settings.data / "tuned_models"
     parent.mkdir(exist_ok=True)
     known = tuned_models.uids(database)
     for folder in parent.iterdir():
-        if folder.name not in known:
+        wanted = (folder / "adapter").exists() and not (folder / DELETED).exists()
+        if folder.name not in known and not wanted:
             shutil.rmtree(folder, ignore_errors=True)

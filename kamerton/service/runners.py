@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 import uuid
 from pathlib import Path
 
-from kamerton.processes import Child
+from kamerton.processes import Child, report
 from kamerton.settings import Settings
 from kamerton.store import operations
 from kamerton.store.database import Database
@@ -72,11 +71,11 @@ class LocalRunner:
                     self._child = self._spawn()
                     break
                 except OSError:  # No memory or no process to be had: try again.
-                    traceback.print_exc()
+                    report()
 
     def _release(self) -> None:
         """It is certainly dead, so nobody need wait for its lease to run out."""
         try:
             operations.release(self._database, self._worker)
         except Exception:  # The database is busy, say: then the lease runs out.
-            traceback.print_exc()
+            report()

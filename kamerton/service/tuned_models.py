@@ -15,9 +15,14 @@ from typing import Any
 
 from kamerton import folders
 from kamerton.dataset.formats import check_limits
-from kamerton.errors import FailedPrecondition, InvalidArgument, Violation
+from kamerton.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    Violation,
+)
 from kamerton.service import access
-from kamerton.service.app import App
+from kamerton.service.app import DELETED, App
 from kamerton.store import operations as operation_store
 from kamerton.store import tuned_models as store
 from kamerton.training import hyperparameters, rows
@@ -174,9 +179,12 @@ def delete(app: App, caller: Caller, tuned_model_id: str) -> None:
     """Remove a tuned model with all that belongs to it; a run in progress is given up."""
     access.require(caller, "tuning")
     model = access.visible(app, caller, tuned_model_id)
+    folder = app.folder(model.uid)
+    if folder.exists():
+        (folder / DELETED).touch()  # Should we die in between, the next start removes it.
     store.delete_(app.database, tuned_model_id)
     app.runner.wake()
-    shutil.rmtree(app.folder(model.uid), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     # Only now: a late request could have the engine load it once more.
     app.engine.forget(adapter_of(app, model))
 
@@ -257,14 +265,19 @@ def _store(
 ) -> None:
     """Keep the examples, and then the rows that tell of them; neither when one fails."""
     folder = app.folder(operation.tuned_model.uid)
-    folder.mkdir()
     try:
+        folder.mkdir()
         keep_examples(examples, folder / "examples")
         if parent is not None:
             # A copy, so that the parent may be deleted while the child trains.
             folders.copy(adapter_of(app, parent), folder / "parent")
         folders.sync(folder.parent)
         operation_store.add(app.database, operation, app.settings.max_pending_runs)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ResourceExhausted(
+            f"The examples could not be kept on disk: {error.strerror}. Make room and try again."
+        ) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

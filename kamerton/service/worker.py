@@ -11,12 +11,11 @@ import queue
 import shutil
 import threading
 import time
-import traceback
 from pathlib import Path
 
 from kamerton.errors import Internal, KamertonError, Unavailable
 from kamerton.inference.catalog import EMBEDDED, Catalog
-from kamerton.processes import Channel, follow_parent, parent_channel
+from kamerton.processes import Channel, follow_parent, parent_channel, report
 from kamerton.service.app import tuned_model_folder
 from kamerton.settings import Settings
 from kamerton.store import operations
@@ -68,7 +67,7 @@ class Worker:
                     self._carry(claim)
                     continue
             except Exception:  # A busy database, say: the lease brings the run back.
-                traceback.print_exc()
+                report()
             self._awake.wait(POLL_SECONDS)
 
     def _take_idle(self, event: Event | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from kamerton.errors import (
     KamertonError,
     ResourceExhausted,
 )
-from kamerton.processes import Channel, Child, follow_parent, parent_channel
+from kamerton.processes import Channel, Child, follow_parent, parent_channel, report
 from kamerton.types import BaseModel, Example, Hyperparameters, Snapshot
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ def main() -> None:
         for base_model in start.base_models:
             _warm(base(base_model))
     except Exception:  # The runs that need it will say it again, to whom it concerns.
-        traceback.print_exc()
+        report()
     tell(channel, Ready())
     while True:
         run = commands.get()
@@ -222,7 +221,7 @@ def _warm(loaded: LoadedBase) -> None:
 def _unexpected(run: Run, error: Exception) -> Failed:
     from kamerton.inference.weights import is_out_of_memory
 
-    traceback.print_exc()
+    report()
     if is_out_of_memory(error):
         return Failed(
             run.number,

@@ -6,7 +6,7 @@ import pytest
 
 from kamerton.errors import FailedPrecondition
 from kamerton.service import tuned_models
-from kamerton.service.app import NoTrainingStack, lock_folder, remove_orphans
+from kamerton.service.app import DELETED, NoTrainingStack, lock_folder, remove_orphans
 from kamerton.types import Example, GenerationConfig
 from tests.service.conftest import ANN, FakeApp
 
@@ -21,9 +21,19 @@ def test_what_a_crash_left_behind_is_removed(app: FakeApp) -> None:
     kept = tuned_models.create(
         app, ANN, base_model="kamerton-nano-001", examples=[Example.pair("1", "2")]
     ).tuned_model
-    (app.settings.data / "tuned_models" / "orphan").mkdir()
+    parent = app.settings.data / "tuned_models"
+    (parent / "never finished").mkdir()
+    (parent / "deleted" / "adapter").mkdir(parents=True)
+    (parent / "deleted" / DELETED).touch()
     remove_orphans(app.settings, app.database)
-    assert [f.name for f in (app.settings.data / "tuned_models").iterdir()] == [kept.uid]
+    assert [folder.name for folder in parent.iterdir()] == [kept.uid]
+
+
+def test_a_lost_database_loses_no_finished_model(app: FakeApp) -> None:
+    adapter = app.settings.data / "tuned_models" / "of another database" / "adapter"
+    adapter.mkdir(parents=True)
+    remove_orphans(app.settings, app.database)
+    assert adapter.exists()
 
 
 def test_without_torch_the_server_says_what_to_install(app: FakeApp) -> None:

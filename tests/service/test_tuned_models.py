@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,32 @@ def test_cancel_before_anybody_works_on_it(app: FakeApp) -> None:
     assert done.tuned_model.state is State.FAILED
     with pytest.raises(NotFound):
         operations.get(app, ANN, "mine", "another")
+
+
+def test_a_damaged_source_is_refused_and_nothing_is_kept(app: FakeApp) -> None:
+    parent = create(app, tuned_model_id="parent").tuned_model
+    app.runner.finish_all()
+    (app.folder(parent.uid) / "adapter").mkdir()
+    with pytest.raises(FailedPrecondition, match="missing or damaged"):
+        create(app, base_model="", source="parent")
+    assert [f.name for f in (app.settings.data / "tuned_models").iterdir()] == [parent.uid]
+
+
+def test_a_full_disk_is_told_and_nothing_is_kept(
+    app: FakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(examples: object, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tuned_models, "keep_examples", full)
+    with pytest.raises(ResourceExhausted, match="No space left"):
+        create(app)
+    assert list((app.settings.data / "tuned_models").iterdir()) == []
+
+
+def test_examples_that_were_cut_are_not_trained_on(app: FakeApp) -> None:
+    folder = app.folder(create(app).tuned_model.uid) / "examples"
+    file = folder / "examples.jsonl"
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(FailedPrecondition, match="missing or damaged"):
+        kept_examples(folder)
