@@ -36,6 +36,8 @@ class Settings:
     """Prompts that may wait or generate at once."""
     lease_seconds: float = 10.0
     """How long a worker may be silent before another takes its run."""
+    step_seconds: float = 600.0
+    """How long one training step may take before the trainer counts as hung and is ended."""
     max_attempts: int = 3
     """How often a run may die without progress before it is FAILED."""
     device: str = "auto"

@@ -7,13 +7,14 @@ crash or running out of memory ends one attempt at one run and nothing else.
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import shutil
 import threading
 import time
 from pathlib import Path
 
-from kamerton.errors import Internal, KamertonError, Unavailable
+from kamerton.errors import Cancelled, Internal, KamertonError, Unavailable
 from kamerton.inference.catalog import EMBEDDED, Catalog
 from kamerton.processes import Channel, follow_parent, parent_channel, report
 from kamerton.service.app import tuned_model_folder
@@ -34,6 +35,9 @@ from kamerton.types import Failure, Snapshot
 
 POLL_SECONDS = 1.0
 """How often to look at the queue when nobody wakes us; other servers may share it."""
+GIVE_UP_SECONDS = 10.0
+"""How long a trainer may take to hear that a run is cancelled."""
+CANCELLED = "The tuning was cancelled."
 RESTART_SECONDS = 1.0
 """A trainer that dies at once must not keep a core busy."""
 
@@ -79,6 +83,9 @@ class Worker:
 
     def _carry(self, claim: Claim) -> None:
         """Train until the run has ended, or is no longer ours."""
+        if claim.cancelled:
+            operations.fail(self._database, claim, Failure(Cancelled.__name__, CANCELLED))
+            return
         folder = tuned_model_folder(self._settings, claim.tuned_model.uid)
         if (
             operations.attempts_without_progress(self._database, claim)
@@ -124,9 +131,14 @@ class Worker:
     def _follow(self, claim: Claim, run: Run) -> Finished | Failed | None:
         """Keep snapshots and the lease until the run ends; None when the trainer died."""
         given_up = False
+        deadline = math.inf  # Before its first step it may have to load a large base model.
         snapshots: list[Snapshot] = []
         while True:
             events = self._next_events(self._settings.lease_seconds / 4)
+            if any(isinstance(event, Stepped) for event in events):
+                deadline = time.monotonic() + self._settings.step_seconds
+            elif time.monotonic() > deadline:
+                self._trainer.kill()  # It hangs; what it still says is that it has died.
             snapshots += [
                 event.snapshot
                 for event in events
@@ -147,6 +159,7 @@ class Worker:
             if (cancelled or not ours) and not given_up:
                 self._trainer.give_up(run)
                 given_up = True
+                deadline = min(deadline, time.monotonic() + GIVE_UP_SECONDS)
 
     def _renew(self, claim: Claim, snapshots: list[Snapshot]) -> tuple[bool, bool]:
         """See operations.renew; takes out of `snapshots` what was kept."""

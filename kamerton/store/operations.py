@@ -28,6 +28,8 @@ class Claim:
     worker: str
     attempt: int
     tuned_model: TunedModel
+    cancelled: bool
+    """Somebody wanted it to end when its last worker died."""
 
 
 def add(database: Database, operation: Operation, max_pending: int) -> None:
@@ -129,7 +131,7 @@ def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None
         model = session.get_one(TunedModelRow, row.uid)
         model.start_time = model.start_time or now
         session.flush()
-        return Claim(row.id, worker, row.attempt, noun(session, model))
+        return Claim(row.id, worker, row.attempt, noun(session, model), row.cancelled)
 
 
 def attempts_without_progress(database: Database, claim: Claim) -> int:

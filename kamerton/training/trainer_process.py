@@ -98,8 +98,8 @@ class TrainerProcess:
 
         threading.Thread(target=follow, name="trainer", daemon=True).start()
 
-    def close(self) -> None:
-        self.child.close()
+    def kill(self) -> None:
+        self.child.kill()
 
     def _send(self, message: msgspec.Struct) -> None:
         try:

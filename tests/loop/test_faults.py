@@ -19,7 +19,11 @@ pytestmark = pytest.mark.xdist_group("faults")
 
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("victim") / "data", KAMERTON_LEASE_SECONDS="3")
+    server = Server(
+        tmp_path_factory.mktemp("victim") / "data",
+        KAMERTON_LEASE_SECONDS="3",
+        KAMERTON_STEP_SECONDS="4",
+    )
     server.await_warm()
     yield server
     server.stop()
@@ -106,6 +110,24 @@ def test_cancel_ends_a_run(victim: Server) -> None:
     assert refused.status_code == 400
     assert refused.json()["error"]["status"] == "FAILED_PRECONDITION"
     assert victim.await_done(waiting)["response"]["state"] == "ACTIVE"
+
+
+def test_a_trainer_that_hangs_is_ended_and_its_run_goes_on(
+    victim: Server, straight: list[float]
+) -> None:
+    operation = victim.create(list(EXAMPLES), epochs=30)
+    await_step(victim, operation, 10)
+    victim.descendants()["trainer_process"].suspend()
+    after = victim.await_done(operation)["metadata"]["snapshots"]
+    assert losses(after) == pytest.approx(straight, abs=1e-6)
+
+
+def test_a_run_whose_trainer_hangs_can_be_cancelled(victim: Server) -> None:
+    operation = victim.create(list(EXAMPLES), epochs=1000)
+    await_step(victim, operation, 2)
+    victim.descendants()["trainer_process"].suspend()
+    victim.post(f"/v1beta/{operation['name']}:cancel", {})
+    assert victim.await_done(operation, 30)["error"]["code"] == 1
 
 
 def test_delete_while_training_leaves_nothing(victim: Server) -> None:
