@@ -191,11 +191,13 @@ def models(as_json: AsJson = False, server: Server = LOCAL, key: ApiKey = "") ->
     if as_json:
         print_json({"models": base, "tunedModels": tuned})
         return
+    from kamerton.terminal import printable
+
     rows = [(model["name"], "base", model.get("displayName", "")) for model in base]
     rows += [(model["name"], model["state"], model.get("displayName", "")) for model in tuned]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     for name, state, display_name in rows:
-        print(f"{name:{widths[0]}}  {state:{widths[1]}}  {display_name}".rstrip())
+        print(printable(f"{name:{widths[0]}}  {state:{widths[1]}}  {display_name}".rstrip()))
 
 
 @app.command()
@@ -208,8 +210,10 @@ def show(name: Name, as_json: AsJson = False, server: Server = LOCAL, key: ApiKe
         return
     from rich.console import Console
 
+    from kamerton.terminal import printable
+
     for label, value in _facts(model):
-        print(f"{label:<15}{value}")
+        print(f"{label:<15}{printable(str(value))}")
     _print_curve(Console(), model.get("tuningTask", {}).get("snapshots", []))
 
 

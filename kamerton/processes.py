@@ -34,10 +34,11 @@ class Channel:
             self._socket.sendall(line + b"\n")
 
     def lines(self) -> Iterator[bytes]:
-        """The messages of the other end; ends when the other process does."""
+        """The whole messages of the other end; ends when the other process does."""
         try:
             for line in self._reader:
-                yield line.rstrip(b"\n")
+                if line.endswith(b"\n"):  # Not what the other end died in the middle of.
+                    yield line[:-1]
         except OSError:
             return
 
@@ -112,8 +113,10 @@ def follow_parent(channel: Channel, on_line: Callable[[bytes], None]) -> None:
     """
 
     def follow() -> None:
-        for line in channel.lines():
-            on_line(line)
-        os._exit(0)
+        try:
+            for line in channel.lines():
+                on_line(line)
+        finally:
+            os._exit(0)
 
     threading.Thread(target=follow, name="parent", daemon=True).start()

@@ -74,8 +74,8 @@ def folder(base_model: BaseModel) -> Path:
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise NotFound(
-            f"The weights of {base_model.name} are neither the local folder "
-            f"{base_model.weights!r} nor reachable on the Hugging Face hub: {error}"
+            f"The weights of {base_model.name} are neither a local folder nor to be had from the "
+            "Hugging Face hub. See the server's setting base_models."
         ) from error
 
 

@@ -6,7 +6,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -98,7 +98,7 @@ class EngineProcess:
             number = next(self._ids)
             self._answers[number] = chunks
             self._send(Ask(number, base_model, where, list(prompt), config))
-        return self._pieces(number, chunks)
+        return _Pieces(chunks, lambda: self._leave(number))
 
     def forget(self, adapter: Path) -> None:
         self._send(Forget(str(adapter)))
@@ -110,19 +110,12 @@ class EngineProcess:
         self._closed = True
         self._child.close()
 
-    def _pieces(
-        self, number: int, chunks: queue.SimpleQueue[Chunk | KamertonError | None]
-    ) -> Iterator[Chunk]:
-        try:
-            while (chunk := chunks.get()) is not None:
-                if isinstance(chunk, KamertonError):
-                    raise chunk
-                yield chunk
-        finally:
-            with self._lock:
-                unfinished = self._answers.pop(number, None)
-            if unfinished is not None:
-                self._send(Leave(number))
+    def _leave(self, number: int) -> None:
+        """Nobody waits for this answer any more."""
+        with self._lock:
+            unfinished = self._answers.pop(number, None)
+        if unfinished is not None:
+            self._send(Leave(number))
 
     def _send(self, message: msgspec.Struct) -> None:
         try:
@@ -140,10 +133,7 @@ class EngineProcess:
         decoder = msgspec.json.Decoder(Ready | Piece | Over)
         while True:
             for line in self._child.channel.lines():
-                try:
-                    self._take(decoder.decode(line))
-                except msgspec.DecodeError:  # Half a line, the last of a child that died.
-                    report()
+                self._take(decoder.decode(line))
             self._fail_all()
             if self._closed:
                 return
@@ -184,6 +174,34 @@ class EngineProcess:
             waiting, self._answers = self._answers, {}
         for chunks in waiting.values():
             chunks.put(Unavailable(STARTED_AGAIN))
+
+
+class _Pieces:
+    """The pieces of an answer as they come. Unlike a generator it can also be closed, and then
+    frees its place, before the first of them was asked for."""
+
+    def __init__(
+        self, chunks: queue.SimpleQueue[Chunk | KamertonError | None], leave: Callable[[], None]
+    ) -> None:
+        self._chunks = chunks
+        self._leave = leave
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        chunk = self._chunks.get()
+        if isinstance(chunk, Chunk):
+            return chunk
+        self.close()
+        if chunk is None:
+            raise StopIteration
+        raise chunk
+
+    def close(self) -> None:
+        # Whoever still waits in another thread is let go; more of this is never asked for.
+        self._chunks.put(None)
+        self._leave()
 
 
 def main() -> None:

@@ -38,7 +38,9 @@ def next_token(
     if config.top_p is not None and config.top_p < 1.0:
         # Keep the shortest head whose sum reaches top_p; at least one token.
         before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities.masked_fill(before > config.top_p, 0.0)
+        beyond = before >= config.top_p
+        beyond[0] = False
+        probabilities = probabilities.masked_fill(beyond, 0.0)
     return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])
 
 

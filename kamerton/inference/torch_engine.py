@@ -147,6 +147,9 @@ class TorchEngine:
         resident = self._resident(batch[0].base_model)
         rows: list[_Row] = []
         for request in batch:
+            if request.given_up.is_set():  # Whoever asked has left while it waited.
+                request.on_chunk(None)
+                continue
             try:
                 resident.hold(request.adapter)
             except KamertonError as error:
@@ -211,9 +214,15 @@ class _Resident:
             self.model.add_adapter(name, config)
         else:
             self.model = get_peft_model(self.model, config, adapter_name=name)
-        set_peft_model_state_dict(self.model, tensors, adapter_name=name)
-        self.model.eval()
         self._adapters[adapter] = name
+        try:
+            set_peft_model_state_dict(self.model, tensors, adapter_name=name)
+        except RuntimeError as error:  # Shapes that do not fit.
+            self.forget(adapter)
+            raise FailedPrecondition(
+                "The weights of this tuned model do not fit its base model. Tune it again."
+            ) from error
+        self.model.eval()
         # A batch holds at most MAX_ROWS of them, so none that it needs is dropped here.
         while len(self._adapters) > MAX_ADAPTERS:
             self.forget(next(iter(self._adapters)))
@@ -301,12 +310,13 @@ def _next_batch(pending: list[Request]) -> list[Request]:
     batch = [pending.pop(0)]
     rows = batch[0].config.candidate_count
     for request in list(pending):
+        if request.base_model != batch[0].base_model:
+            continue
         rows += request.config.candidate_count
         if rows > MAX_ROWS:
             break
-        if request.base_model == batch[0].base_model:
-            pending.remove(request)
-            batch.append(request)
+        pending.remove(request)
+        batch.append(request)
     return batch
 
 

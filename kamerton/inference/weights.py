@@ -52,6 +52,11 @@ def load(base_model: BaseModel, device: str = "auto") -> LoadedBase:
         raise FailedPrecondition(
             f"The weights of the base model {base_model.name} cannot be read: {error}"
         ) from error
+    if model.config.model_type != "gemma3_text":
+        raise FailedPrecondition(
+            f"{base_model.name} is a {model.config.model_type} model; only Gemma 3 text models "
+            "can be tuned and served so far."
+        )
     model.to(where)
     model.requires_grad_(False)
     model.eval()

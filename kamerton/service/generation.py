@@ -39,7 +39,9 @@ def generate(
         _check_characters(contents)
         adapter, defaults = tuned_models.adapter_of(app, tuned), tuned
     renderer = app.renderer(base)
-    _check_turns(contents)
+    _check_not_empty(contents)
+    if contents[-1].role != "user":
+        raise InvalidArgument.of("contents", "must end with a turn of the user")
     if renderer.cannot_fit(contents, base.input_token_limit):
         raise _too_long("far too many", base)
     prompt = renderer.prompt(contents)
@@ -67,7 +69,7 @@ def count_tokens(
     """The prompt tokens that the same contents cost in `generate`, turn marks included."""
     access.require(caller, "infer")
     base, _ = _find(app, caller, base_model, tuned_model)
-    _check_turns(contents)
+    _check_not_empty(contents)
     count = sum(len(content.text) for content in contents)
     if count > COUNTED_CHARACTERS:
         raise InvalidArgument.of(
@@ -100,12 +102,9 @@ def _too_long(count: str, base: BaseModel) -> InvalidArgument:
     )
 
 
-def _check_turns(contents: Sequence[Content]) -> None:
-    turns = [content for content in contents if content.role != "system"]
-    if not turns:
+def _check_not_empty(contents: Sequence[Content]) -> None:
+    if all(content.role == "system" for content in contents):
         raise InvalidArgument.of("contents", "must not be empty")
-    if turns[-1].role != "user":
-        raise InvalidArgument.of("contents", "must end with a turn of the user")
 
 
 def _check_characters(contents: Sequence[Content]) -> None:

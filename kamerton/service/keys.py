@@ -52,7 +52,7 @@ def create_in(database: Database, *, owner: str, scopes: frozenset[Scope]) -> tu
         raise InvalidArgument.of(
             "scope", f"{', '.join(sorted(unknown))} is none of infer, tuning, admin"
         )
-    if not owner.strip() or len(owner) > 320:
+    if not owner.strip() or len(owner) > 320 or not owner.isprintable():
         raise InvalidArgument.of("owner", "must be an e-mail address")
     id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     key = access.add_key(database, id, _hash(secret), owner, scopes | {"infer"})

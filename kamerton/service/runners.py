@@ -44,6 +44,7 @@ class LocalRunner:
     def close(self) -> None:
         self._closed = True
         self._child.close()
+        self._release()
         self._database.close()
 
     def _spawn(self) -> Child:

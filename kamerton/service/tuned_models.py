@@ -30,6 +30,7 @@ from kamerton.training.trainer_process import keep_examples
 from kamerton.types import (
     BaseModel,
     Caller,
+    Content,
     Example,
     Operation,
     Page,
@@ -39,6 +40,7 @@ from kamerton.types import (
 
 ID = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 DISPLAY_NAME_CHARACTERS = 40
+DESCRIPTION_CHARACTERS = 10_000
 FILTER_WORDS = 50
 SAMPLING_LIMITS = {"temperature": (0.0, 2.0), "top_p": (0.0, 1.0), "top_k": (0, 2**31 - 1)}
 PATCHABLE = frozenset({"display_name", "description", "reader_project_numbers", *SAMPLING_LIMITS})
@@ -75,7 +77,7 @@ def create(
     base = app.catalog.find(base_model if parent is None else parent.base_model)
     sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
     violations = [
-        *_check_names(tuned_model_id, display_name),
+        *_check_names(tuned_model_id, display_name, description),
         *_check_sampling(sampling),
         *check_limits(examples),
     ]
@@ -98,7 +100,8 @@ def create(
         uid=uuid.uuid4().hex,
         owner=caller.owner,
         base_model=base.name,
-        asked_base_model=asked_base_model or f"models/{base.name}",
+        asked_base_model=asked_base_model
+        or (parent.asked_base_model if parent else f"models/{base.name}"),
         source=source,
         state=State.CREATING,
         hyperparameters=chosen,
@@ -158,12 +161,12 @@ def patch(app: App, caller: Caller, tuned_model_id: str, changes: Mapping[str, A
     }
     values = {name: cleared[name] if v is None else v for name, v in changes.items()}
     violations = [
-        *_check_names("", values.get("display_name", "")),
+        *_check_names("", values.get("display_name", ""), values.get("description", "")),
         *_check_sampling({name: values.get(name) for name in SAMPLING_LIMITS}),
     ]
     if violations:
         raise _all_wrong(violations)
-    patched = store.patch(app.database, tuned_model_id, values)
+    patched = store.patch(app.database, model.uid, values)
     return patched or access.visible(app, caller, tuned_model_id)
 
 
@@ -182,7 +185,7 @@ def delete(app: App, caller: Caller, tuned_model_id: str) -> None:
     folder = app.folder(model.uid)
     if folder.exists():
         (folder / DELETED).touch()  # Should we die in between, the next start removes it.
-    store.delete_(app.database, tuned_model_id)
+    store.delete_(app.database, model.uid)
     app.runner.wake()
     shutil.rmtree(folder, ignore_errors=True)
     # Only now: a late request could have the engine load it once more.
@@ -215,7 +218,7 @@ def _active(app: App, caller: Caller, id: str) -> TunedModel:
     return model
 
 
-def _check_names(tuned_model_id: str, display_name: str) -> list[Violation]:
+def _check_names(tuned_model_id: str, display_name: str, description: str) -> list[Violation]:
     violations = []
     if tuned_model_id and not ID.fullmatch(tuned_model_id):
         violations.append(
@@ -224,13 +227,15 @@ def _check_names(tuned_model_id: str, display_name: str) -> list[Violation]:
                 "must be at most 40 of a-z, 0-9 and -, begin with a letter and not end with -",
             )
         )
-    if len(display_name) > DISPLAY_NAME_CHARACTERS:
-        violations.append(
-            Violation(
-                "display_name",
-                f"{len(display_name)} characters, at most {DISPLAY_NAME_CHARACTERS}",
-            )
-        )
+    texts = (
+        ("display_name", display_name, DISPLAY_NAME_CHARACTERS),
+        ("description", description, DESCRIPTION_CHARACTERS),
+    )
+    violations += [
+        Violation(name, f"{len(text)} characters, at most {limit}")
+        for name, text, limit in texts
+        if len(text) > limit
+    ]
     return violations
 
 
@@ -250,14 +255,19 @@ def _all_wrong(violations: list[Violation]) -> InvalidArgument:
 
 
 def _count_truncated(app: App, base: BaseModel, examples: Sequence[Example]) -> int:
-    # A token is at least a byte, so short examples need no tokenizer.
-    short = base.context_tokens // 4 - 16
     renderer = app.renderer(base)
-    return sum(
-        rows.encode(renderer, example, base.context_tokens).truncated
-        for example in examples
-        if sum(len(content.text) for content in example.contents) + len(example.output) > short
-    )
+    # A character is at most four tokens, so short examples need no tokenizer; nor do long ones.
+    short = base.context_tokens // 4 - 16
+
+    def truncated(example: Example) -> bool:
+        texts = [*example.contents, Content("model", example.output)]
+        if sum(len(content.text) for content in texts) <= short:
+            return False
+        if renderer.cannot_fit(texts, base.context_tokens):
+            return True
+        return rows.encode(renderer, example, base.context_tokens).truncated
+
+    return sum(map(truncated, examples))
 
 
 def _store(

@@ -10,11 +10,18 @@ import itertools
 import math
 import queue
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
 
-from kamerton.errors import Cancelled, Internal, KamertonError, Unavailable
+from kamerton.errors import (
+    Cancelled,
+    Internal,
+    KamertonError,
+    ResourceExhausted,
+    Unavailable,
+)
 from kamerton.inference.catalog import EMBEDDED, Catalog
 from kamerton.processes import Channel, follow_parent, parent_channel, report
 from kamerton.service.app import tuned_model_folder
@@ -53,6 +60,7 @@ class Worker:
         self._catalog = Catalog.of(settings.base_models, settings.aliases)
         self._numbers = itertools.count(1)
         self._awake = threading.Event()
+        self._last_exit: int | None = None
         self._start_trainer()
 
     def wake(self, line: bytes) -> None:
@@ -111,6 +119,8 @@ class Worker:
         elif isinstance(ending, Failed):
             operations.fail(self._database, claim, Failure(ending.kind, ending.message))
         else:  # The trainer died: give the run back, to be resumed.
+            self._trainer.kill()
+            self._last_exit = self._trainer.exit_status()
             self._start_trainer()
             operations.release(self._database, self._owner)
         if not operations.exists(self._database, claim):
@@ -139,6 +149,8 @@ class Worker:
                 deadline = time.monotonic() + self._settings.step_seconds
             elif time.monotonic() > deadline:
                 self._trainer.kill()  # It hangs; what it still says is that it has died.
+            elif not events and not self._trainer.alive():
+                return None
             snapshots += [
                 event.snapshot
                 for event in events
@@ -181,11 +193,14 @@ class Worker:
         return events
 
     def _gave_up(self) -> Failure:
-        return Failure(
-            Internal.__name__,
-            f"The trainer died {self._settings.max_attempts} times without getting a step "
-            f"further. The reason is in {self._settings.data / 'logs' / 'trainer.log'}.",
-        )
+        times = f"The trainer died {self._settings.max_attempts} times without a step of progress"
+        if self._last_exit == -signal.SIGKILL:
+            return Failure(
+                ResourceExhausted.__name__,
+                f"{times}, ended by the system: most often for want of memory. Use a smaller "
+                "batch or shorter examples.",
+            )
+        return Failure(Internal.__name__, f"{times}. The server's logs/trainer.log has the reason.")
 
     def _start_trainer(self) -> None:
         self._trainer = TrainerProcess(

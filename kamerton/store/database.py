@@ -154,6 +154,8 @@ class SeenSnapshots:
 
     def get(self, uid: str) -> tuple[Snapshot, ...]:
         with self._lock:
+            if uid in self._by_uid:
+                self._by_uid.move_to_end(uid)
             return self._by_uid.get(uid, ())
 
     def put(self, uid: str, snapshots: tuple[Snapshot, ...]) -> None:
@@ -248,6 +250,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
     # FULL: what a client was told survives a power loss.
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    # SQLite's own knows only ASCII, and searches are to find Число by число.
+    connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -51,10 +51,10 @@ def list_(
         return Page(tuple(noun(session, row) for row in shown), token)
 
 
-def patch(database: Database, id: str, changes: Mapping[str, Any]) -> TunedModel | None:
+def patch(database: Database, uid: str, changes: Mapping[str, Any]) -> TunedModel | None:
     """Set columns by name; None when the model is gone."""
     with database.write() as session:
-        row = session.scalar(select(TunedModelRow).where(TunedModelRow.id == id))
+        row = session.get(TunedModelRow, uid)
         if row is None:
             return None
         for name, value in changes.items():
@@ -63,10 +63,10 @@ def patch(database: Database, id: str, changes: Mapping[str, Any]) -> TunedModel
         return noun(session, row)
 
 
-def delete_(database: Database, id: str) -> None:
+def delete_(database: Database, uid: str) -> None:
     """Its snapshots and operations go with it; the id is free again."""
     with database.write() as session:
-        session.execute(delete(TunedModelRow).where(TunedModelRow.id == id))
+        session.execute(delete(TunedModelRow).where(TunedModelRow.uid == uid))
 
 
 def uids(database: Database) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +15,8 @@ from kamerton.errors import InvalidArgument, TooLarge
 Json = dict[str, Any]
 
 MAX_DEPTH = 100
+PIECE_SECONDS = 60.0
+"""How long a client may keep still in the middle of a body."""
 _INTEGERS = range(-(2**63), 2**64)
 # Strings are matched whole (closed or not) so that a comma inside one is never touched, and every
 # byte is looked at once whatever is sent. A comma straight after an opening bracket stays, and
@@ -29,10 +32,17 @@ async def read(pieces: AsyncIterator[bytes], headers: Mapping[str, str], limit: 
     if announced.isascii() and announced.isdigit() and _number(announced) > limit:
         raise _too_large(limit)
     body = bytearray()
-    async for piece in pieces:
-        body += piece
-        if len(body) > limit:
-            raise _too_large(limit)
+    try:
+        async with asyncio.timeout(PIECE_SECONDS) as deadline:
+            async for piece in pieces:
+                deadline.reschedule(asyncio.get_running_loop().time() + PIECE_SECONDS)
+                body += piece
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise InvalidArgument(
+            f"Nothing more of the body came for {PIECE_SECONDS:g} seconds."
+        ) from None
     return bytes(body)
 
 

@@ -92,6 +92,7 @@ def listen(settings: Settings) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()
     except OSError as error:
         listening.close()
         raise InvalidArgument(f"Cannot listen on {host}:{port}: {error.strerror}.") from error

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
+from kamerton.errors import FailedPrecondition
+
 FLAT_ROWS = "kamerton_flat_rows"
 
 
@@ -21,6 +23,7 @@ def flat_rows(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     lengths: tuple[int, ...] = (),
+    softcap: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Query [1, heads, T, d], key and value [1, kv heads, T, d] to [1, T, heads, d].
@@ -28,6 +31,8 @@ def flat_rows(
     Plain products per row: at the lengths of tuning examples their backward is faster on a CPU
     than torch's fused attention, and there is no mask of T × T.
     """
+    if softcap is not None:
+        raise FailedPrecondition("Base models with soft-capped attention cannot be tuned yet.")
     groups = query.shape[1] // key.shape[1]
     key = key.repeat_interleave(groups, dim=1)
     value = value.repeat_interleave(groups, dim=1)
@@ -46,12 +51,18 @@ def flat_rows(
     return torch.cat(outputs, dim=1), None
 
 
-@lru_cache(maxsize=1024)
 def blocked(length: int, sliding_window: int | None, device: torch.device) -> torch.Tensor:
     """[length, length], True where a token must not look: ahead, or beyond the window."""
-    ones = torch.ones(length, length, dtype=torch.bool, device=device)
+    longest = max(256, 1 << (length - 1).bit_length())
+    return _all_blocked(longest, sliding_window, device)[:length, :length]
+
+
+@lru_cache(maxsize=4)
+def _all_blocked(longest: int, sliding_window: int | None, device: torch.device) -> torch.Tensor:
+    """The one of which all shorter ones are a corner."""
+    ones = torch.ones(longest, longest, dtype=torch.bool, device=device)
     hidden = ones.triu(1)
-    if sliding_window is not None and length > sliding_window:
+    if sliding_window is not None:
         hidden |= ones.tril(-sliding_window)
     return hidden
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kamerton.inference.prompts import Renderer
 from kamerton.types import Example, Hyperparameters
@@ -46,8 +47,15 @@ def rows_of_step(step: int, row_count: int, hyperparameters: Hyperparameters) ->
     last = min(step * batch, row_count * hyperparameters.epoch_count)
     chosen = []
     for epoch in range(first // row_count, (last - 1) // row_count + 1):
-        order = list(range(row_count))
-        random.Random(f"{hyperparameters.seed}/{epoch}").shuffle(order)
+        order = _order(hyperparameters.seed, epoch, row_count)
         offset = epoch * row_count
         chosen += order[max(0, first - offset) : last - offset]
     return chosen
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, row_count: int) -> list[int]:
+    """The shuffled rows of one epoch; kept, as every step of the epoch asks for it."""
+    order = list(range(row_count))
+    random.Random(f"{seed}/{epoch}").shuffle(order)
+    return order

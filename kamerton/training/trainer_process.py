@@ -98,6 +98,13 @@ class TrainerProcess:
 
         threading.Thread(target=follow, name="trainer", daemon=True).start()
 
+    def alive(self) -> bool:
+        return self.child.alive()
+
+    def exit_status(self) -> int | None:
+        """Negative: the number of the signal that ended it."""
+        return self.child.exit_status()
+
     def kill(self) -> None:
         self.child.kill()
 
@@ -230,7 +237,9 @@ def _unexpected(run: Run, error: Exception) -> Failed:
         )
     if isinstance(error, OSError):
         return Failed(
-            run.number, ResourceExhausted.__name__, f"The run could not be kept on disk: {error}"
+            run.number,
+            ResourceExhausted.__name__,
+            f"The run could not be kept on disk: {error.strerror}",
         )
     return Failed(
         run.number, Internal.__name__, f"The trainer failed: {type(error).__name__}: {error}"

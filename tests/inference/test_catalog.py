@@ -44,7 +44,7 @@ def test_a_local_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_nowhere_are_not_found(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="neither the local folder"):
+    with pytest.raises(NotFound, match="neither a local folder"):
         catalog.folder(BaseModel(name="x", weights=str(tmp_path / "nowhere")))
-    with pytest.raises(NotFound, match="nor reachable"):
+    with pytest.raises(NotFound, match="nor to be had"):
         catalog.folder(BaseModel(name="x", weights="nobody/nothing"))

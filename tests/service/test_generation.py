@@ -101,6 +101,13 @@ def test_a_failed_model_says_why(app: FakeApp, tuned: str) -> None:
         generate(app, base_model="", tuned_model=tuned)
 
 
+def test_a_history_that_ends_with_an_answer_can_be_counted(app: FakeApp) -> None:
+    history = [*ASK, Content("model", "LXIV")]
+    assert generation.count_tokens(
+        app, ANN, base_model="kamerton-nano-001", contents=history
+    ) > generation.count_tokens(app, ANN, base_model="kamerton-nano-001", contents=ASK)
+
+
 def test_counted_as_it_would_be_used(app: FakeApp) -> None:
     count = generation.count_tokens(app, ANN, base_model="kamerton-nano-001", contents=ASK)
     generate(app)

@@ -220,7 +220,7 @@ def test_delete_takes_everything_along_and_frees_the_id(database: Database) -> N
     claim = operations.claim(database, "w1", LEASE)
     assert claim is not None
     operations.renew(database, claim, LEASE, [snapshot(1)])
-    tuned_models.delete_(database, "m")
+    tuned_models.delete_(database, "uid-m")
     assert operations.get(database, "m", "op-m") is None
     assert not operations.exists(database, claim)
     assert operations.renew(database, claim, LEASE) == (False, False)
@@ -252,6 +252,13 @@ def test_pages_are_stable_under_inserts(database: Database) -> None:
 def test_a_forged_page_token_is_refused(database: Database, token: str) -> None:
     with pytest.raises(InvalidArgument, match="page_token"):
         tuned_models.list_(database, None, 2, token, [])
+
+
+def test_words_are_found_in_any_case_of_any_alphabet(database: Database) -> None:
+    made = operation()
+    model = replace(made.tuned_model, display_name="Число")
+    operations.add(database, replace(made, tuned_model=model), 10)
+    assert len(tuned_models.list_(database, None, 9, "", ["чиСЛО"]).items) == 1
 
 
 def test_lists_know_owners_and_words(database: Database) -> None:

@@ -133,7 +133,7 @@ def _refuse_unsupported(request: Any) -> None:
         )
     set_fields = {field.name for field, _ in asked.ListFields()}
     for name in ("response_schema", "response_json_schema", "response_logprobs", "logprobs"):
-        if name in set_fields:
+        if name in set_fields and getattr(asked, name):  # False and 0 ask for nothing.
             raise InvalidArgument.of(f"generation_config.{name}", "is not supported by this server")
     text = 1  # Modality.TEXT
     if "response_modalities" in set_fields and set(asked.response_modalities) != {text}:

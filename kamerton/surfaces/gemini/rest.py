@@ -257,8 +257,8 @@ def _query_fields(route: Route, query: QueryParams) -> Json:
 def _mask(query: QueryParams, tuned_model: Json) -> list[str]:
     """Fields to change, in snake_case: those asked for, or without a mask those in the body."""
     asked = query.get("updateMask") or query.get("update_mask") or ""
-    if paths := [path.strip() for path in asked.split(",") if path.strip()]:
-        return [_snake_case(path) for path in paths]
+    if asked:
+        return [_snake_case(path.strip()) for path in asked.split(",")]
     present = {_snake_case(name) for name, value in tuned_model.items() if value is not None}
     return [name for name in messages.WRITABLE if name in present]
 
