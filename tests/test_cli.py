@@ -404,8 +404,8 @@ def test_the_client_counts_and_streams(server: FakeServer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve", "--data", "{file}"], "File exists"),
-        (["serve", "--data", "{damaged}"], "cannot be used"),
+        (["serve", "--port", "0", "--data", "{file}"], "File exists"),
+        (["serve", "--port", "0", "--data", "{damaged}"], "cannot be used"),
         (["keys", "list", "--data", "{empty}"], "start the server once"),
         (["models", "--key", "ключ"], "no key has"),
         (["models", "--server", "http://[::1"], "no address of a server"),
