@@ -177,7 +177,8 @@ class Worker:
         """See operations.renew; takes out of `snapshots` what was kept."""
         try:
             found = operations.renew(self._database, claim, self._settings.lease_seconds, snapshots)
-        except Unavailable:  # A backup, say. The training goes on, and the next time tells more.
+        except (Unavailable, ResourceExhausted):
+            # A backup or a full disk, say. The training goes on, and the next time tells more.
             return True, False
         snapshots.clear()
         return found

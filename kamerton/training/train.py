@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kamerton import folders
@@ -17,6 +18,7 @@ from kamerton.errors import FailedPrecondition
 from kamerton.inference import weights
 from kamerton.inference.weights import LoadedBase
 from kamerton.interfaces import OnSnapshot
+from kamerton.processes import report
 from kamerton.training import batches, rows
 from kamerton.training.adapter import Adapter
 from kamerton.training.attention import FLAT_ROWS
@@ -195,8 +197,15 @@ class Checkpoints:
     def save_when_due(self, snapshots: list[Snapshot]) -> None:
         """Save when that costs at most CHECKPOINT_COST of the time since the last one."""
         interval = min(CHECKPOINT_SECONDS, max(1.0, self._cost / CHECKPOINT_COST))
-        if time.monotonic() - self._saved_at >= interval:
+        if time.monotonic() - self._saved_at < interval:
+            return
+        try:
             self.save(snapshots)
+        except FileNotFoundError:
+            raise  # Somebody deleted the folder, and with it the run.
+        except (OSError, SafetensorError):  # A full disk, say: worse for a crash, not for the run.
+            report()
+            self._saved_at = time.monotonic()
 
     def save(self, snapshots: list[Snapshot]) -> None:
         start = time.monotonic()

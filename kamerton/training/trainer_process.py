@@ -226,6 +226,7 @@ def _warm(loaded: LoadedBase) -> None:
 
 
 def _unexpected(run: Run, error: Exception) -> Failed:
+
     from kamerton.inference.weights import is_out_of_memory
 
     report()

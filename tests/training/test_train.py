@@ -12,6 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from kamerton import folders
 from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Cancelled, FailedPrecondition
 from kamerton.inference.weights import LoadedBase
@@ -197,6 +198,29 @@ def test_a_finished_run_is_not_trained_again(
     monkeypatch.setattr(module.Gradients, "add", None)
     again, snapshots = run(loaded, tmp_path / "run")
     assert (again, snapshots) == (adapter, expected)
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(
+    loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(checkpoints: module.Checkpoints, snapshots: list[Snapshot]) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.Checkpoints, "save", full)
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    adapter, snapshots = run(loaded, tmp_path / "run")
+    assert len(snapshots) == total_steps(len(EXAMPLES), STEPS)
+    assert folders.is_whole(adapter)
+
+
+def test_a_run_whose_folder_was_deleted_ends(
+    loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(FileNotFoundError):
+        train(
+            loaded.base_model, EXAMPLES, STEPS, tmp_path / "deleted", lambda s: True, loaded=loaded
+        )
 
 
 def test_stock_peft_loads_the_adapter(loaded: LoadedBase, tmp_path: Path) -> None:
