@@ -120,7 +120,7 @@ def _timed_run(client: Client, operation: Operation, console: Console) -> tuple[
     began = time.monotonic()
     # Not the console that is recorded: a picture would hold every state of the bar.
     live = Console(highlight=False, width=console.width)
-    operation = follow(client, operation, live, pause=0.2)
+    operation = follow(client, operation, live, pause=0.05)
     failure = failure_of(operation)
     if failure:
         raise type(failure)(f"the tuning run failed: {failure.message}")

@@ -40,6 +40,10 @@ class InferenceEngine(Protocol):
 class Runner(Protocol):
     """Sees to it that queued operations are worked on."""
 
+    def ensure_possible(self) -> None:
+        """Raises FailedPrecondition where no operation could ever be worked on."""
+        ...
+
     def wake(self) -> None:
         """There is something new: an operation was queued or cancelled."""
         ...

@@ -81,6 +81,9 @@ class NoTrainingStack:
     def forget(self, adapter: Path) -> None:
         pass
 
+    def ensure_possible(self) -> None:
+        raise FailedPrecondition(self.REASON)
+
     def wake(self) -> None:
         pass
 

@@ -32,6 +32,9 @@ class LocalRunner:
     def pid(self) -> int:
         return self._child.pid
 
+    def ensure_possible(self) -> None:
+        pass  # This one exists only where the training stack does.
+
     def wake(self) -> None:
         try:
             self._child.channel.send(b"wake")

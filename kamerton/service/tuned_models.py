@@ -73,6 +73,7 @@ def create(
     ResourceExhausted.
     """
     access.require(caller, "tuning")
+    app.runner.ensure_possible()
     parent = None if source is None else _active(app, caller, source)
     base = app.catalog.find(base_model if parent is None else parent.base_model)
     sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k}

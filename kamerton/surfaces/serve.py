@@ -35,10 +35,10 @@ def _announce(app: App, url: str) -> None:
 
 
 def _tell_when_warm(app: App) -> None:
-    told: list[str] = []
-    while warming := [what for what in (app.engine.warming(), app.runner.warming()) if what]:
+    told: list[str | None] = []
+    while warming := sorted({app.engine.warming(), app.runner.warming()} - {None}, key=str):
         if warming != told:
-            _say(f"Warming up: {'; '.join(warming)}")
+            _say(f"Warming up: {'; '.join(map(str, warming))}")
             told = warming
         time.sleep(0.1)
     _say("Ready to tune and to answer.")

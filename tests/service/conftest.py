@@ -49,6 +49,9 @@ class FakeRunner:
         self.woken = 0
         self._database = database
 
+    def ensure_possible(self) -> None:
+        pass
+
     def wake(self) -> None:
         self.woken += 1
 

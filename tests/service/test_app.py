@@ -40,4 +40,6 @@ def test_without_torch_the_server_says_what_to_install(app: FakeApp) -> None:
     missing = NoTrainingStack()
     assert "pip install 'kamerton[train]'" in str(missing.warming())
     with pytest.raises(FailedPrecondition, match=r"kamerton\[train\]"):
+        missing.ensure_possible()
+    with pytest.raises(FailedPrecondition, match=r"kamerton\[train\]"):
         missing.generate(app.catalog.find("kamerton-nano-001"), None, [], GenerationConfig())
