@@ -10,7 +10,8 @@ from kamerton.types import BaseModel, Chunk, GenerationConfig, Snapshot
 
 OnSnapshot = Callable[[Snapshot], bool]
 """Called after every step, and when a run is resumed once more for the steps already done.
-True: go on; False: stop and keep what was learned. It raises `errors.Cancelled` to give the run up."""
+True: go on; False: stop and keep what was learned. It raises `errors.Cancelled` to give the run
+up."""
 
 
 class InferenceEngine(Protocol):
