@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -32,7 +33,14 @@ class InvalidArgument(KamertonError):
     @classmethod
     def of(cls, field: str, description: str) -> InvalidArgument:
         """One wrong field."""
-        return cls(f"{field}: {description}", (Violation(field, description),))
+        return cls.all_of([Violation(field, description)])
+
+    @classmethod
+    def all_of(cls, violations: Sequence[Violation]) -> InvalidArgument:
+        """Everything that is wrong at once; the message tells the first five."""
+        shown = "; ".join(f"{v.field}: {v.description}" for v in violations[:5])
+        more = f"; and {len(violations) - 5} more" if len(violations) > 5 else ""
+        return cls(shown + more, tuple(violations))
 
 
 class InvalidKey(InvalidArgument):
@@ -73,6 +81,10 @@ class Unavailable(KamertonError):
 
 class Unimplemented(KamertonError):
     """Known, and not offered by this server."""
+
+
+CANCELLED = "The tuning was cancelled."
+"""What is said of a run that somebody asked to end."""
 
 
 class Cancelled(KamertonError):

@@ -8,7 +8,6 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ from kamerton.inference.torch_engine import TorchEngine
 from kamerton.inference.weights import LoadedBase
 from kamerton.inference.weights import load as load_weights
 from kamerton.training import hyperparameters as rules
-from kamerton.training.train import train
+from kamerton.training.train import read_snapshots, train
 from kamerton.types import BaseModel, Content, Example, GenerationConfig, Hyperparameters, Snapshot
 
 FACTS = "kamerton.json"
-"""What `Model.save` writes beside the adapter."""
+"""What `Model.save` writes beside the adapter and its snapshots."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,8 @@ class Model:
         folder = Path(folder)
         shutil.copytree(self.adapter, folder)
         facts = {
-            "base_model": asdict(self.base_model),
+            "base_model": self.base_model.name,
             "hyperparameters": asdict(self.hyperparameters),
-            "snapshots": [
-                {**asdict(s), "compute_time": s.compute_time.isoformat()} for s in self.snapshots
-            ],
         }
         (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False))
         return folder
@@ -77,8 +73,7 @@ def tune(
     examples = _examples(data)
     base = find_base(base_model)
     if violations := check_limits(examples):
-        message = "; ".join(f"{v.field}: {v.description}" for v in violations[:5])
-        raise InvalidArgument(message, tuple(violations))
+        raise InvalidArgument.all_of(violations)
     chosen = rules.choose(
         len(examples),
         base,
@@ -112,16 +107,11 @@ def load(folder: str | Path) -> Model:
     if not is_whole(folder) or not (folder / FACTS).exists():
         raise FailedPrecondition(f"{folder} holds no whole model saved by Kamerton.")
     facts = json.loads((folder / FACTS).read_text())
-    base = facts["base_model"]
-    snapshots = (
-        Snapshot(**{**s, "compute_time": datetime.fromisoformat(s["compute_time"])})
-        for s in facts["snapshots"]
-    )
     return Model(
-        find_base(base["name"]),
+        find_base(facts["base_model"]),
         folder,
         Hyperparameters(**facts["hyperparameters"]),
-        tuple(snapshots),
+        tuple(read_snapshots(folder)),
     )
 
 

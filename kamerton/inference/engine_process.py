@@ -6,12 +6,13 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from kamerton.errors import Internal, KamertonError, Unavailable, by_name
+from kamerton.inference.pieces import Pieces
 from kamerton.processes import Child, follow_parent, parent_channel, report
 from kamerton.types import BaseModel, Chunk, GenerationConfig
 
@@ -76,10 +77,6 @@ class EngineProcess:
         self._child = self._spawn()
         threading.Thread(target=self._follow, name="engine", daemon=True).start()
 
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
     def generate(
         self,
         base_model: BaseModel,
@@ -98,7 +95,7 @@ class EngineProcess:
             number = next(self._ids)
             self._answers[number] = chunks
             self._send(Ask(number, base_model, where, list(prompt), config))
-        return _Pieces(chunks, lambda: self._leave(number))
+        return Pieces(chunks, lambda: self._leave(number))
 
     def forget(self, adapter: Path) -> None:
         self._send(Forget(str(adapter)))
@@ -174,34 +171,6 @@ class EngineProcess:
             waiting, self._answers = self._answers, {}
         for chunks in waiting.values():
             chunks.put(Unavailable(STARTED_AGAIN))
-
-
-class _Pieces:
-    """The pieces of an answer as they come. Unlike a generator it can also be closed, and then
-    frees its place, before the first of them was asked for."""
-
-    def __init__(
-        self, chunks: queue.SimpleQueue[Chunk | KamertonError | None], leave: Callable[[], None]
-    ) -> None:
-        self._chunks = chunks
-        self._leave = leave
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return self
-
-    def __next__(self) -> Chunk:
-        chunk = self._chunks.get()
-        if isinstance(chunk, Chunk):
-            return chunk
-        self.close()
-        if chunk is None:
-            raise StopIteration
-        raise chunk
-
-    def close(self) -> None:
-        # Whoever still waits in another thread is let go; more of this is never asked for.
-        self._chunks.put(None)
-        self._leave()
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from kamerton import errors
 from kamerton.errors import FailedPrecondition, KamertonError
 from kamerton.folders import is_whole
 from kamerton.inference import weights
+from kamerton.inference.pieces import Pieces
 from kamerton.inference.sampling import Answer, next_token
 from kamerton.inference.weights import LoadedBase
 from kamerton.processes import report
@@ -83,13 +84,7 @@ class TorchEngine:
         chunks: queue.SimpleQueue[Chunk | KamertonError | None] = queue.SimpleQueue()
         request = Request(base_model, adapter, prompt, config, chunks.put)
         self.submit(request)
-        try:
-            while (chunk := chunks.get()) is not None:
-                if isinstance(chunk, KamertonError):
-                    raise chunk
-                yield chunk
-        finally:
-            request.given_up.set()
+        return Pieces(chunks, request.given_up.set)
 
     def submit(self, request: Request) -> None:
         """Queue a request; its `on_chunk` is called from the engine's thread."""

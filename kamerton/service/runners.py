@@ -28,10 +28,6 @@ class LocalRunner:
         self._child = self._spawn()
         threading.Thread(target=self._follow, name="worker", daemon=True).start()
 
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
     def ensure_possible(self) -> None:
         pass  # This one exists only where the training stack does.
 

@@ -94,7 +94,7 @@ def create(
     except InvalidArgument as error:
         violations += error.violations
     if violations:
-        raise _all_wrong(violations)
+        raise InvalidArgument.all_of(violations)
     now = datetime.now(UTC)
     model = TunedModel(
         id=tuned_model_id or new_id(display_name),
@@ -166,7 +166,7 @@ def patch(app: App, caller: Caller, tuned_model_id: str, changes: Mapping[str, A
         *_check_sampling({name: values.get(name) for name in SAMPLING_LIMITS}),
     ]
     if violations:
-        raise _all_wrong(violations)
+        raise InvalidArgument.all_of(violations)
     patched = store.patch(app.database, model.uid, values)
     return patched or access.visible(app, caller, tuned_model_id)
 
@@ -247,12 +247,6 @@ def _check_sampling(sampling: Mapping[str, float | None]) -> list[Violation]:
         if value is not None and not low <= value <= high:
             violations.append(Violation(name, f"must be from {low:g} to {high:g}"))
     return violations
-
-
-def _all_wrong(violations: list[Violation]) -> InvalidArgument:
-    shown = "; ".join(f"{v.field}: {v.description}" for v in violations[:5])
-    more = f"; and {len(violations) - 5} more" if len(violations) > 5 else ""
-    return InvalidArgument(shown + more, tuple(violations))
 
 
 def _count_truncated(app: App, base: BaseModel, examples: Sequence[Example]) -> int:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from kamerton.errors import (
+    CANCELLED,
     Cancelled,
     Internal,
     KamertonError,
@@ -44,7 +45,6 @@ POLL_SECONDS = 1.0
 """How often to look at the queue when nobody wakes us; other servers may share it."""
 GIVE_UP_SECONDS = 10.0
 """How long a trainer may take to hear that a run is cancelled."""
-CANCELLED = "The tuning was cancelled."
 RESTART_SECONDS = 1.0
 """A trainer that dies at once must not keep a core busy."""
 
@@ -95,10 +95,7 @@ class Worker:
             operations.fail(self._database, claim, Failure(Cancelled.__name__, CANCELLED))
             return
         folder = tuned_model_folder(self._settings, claim.tuned_model.uid)
-        if (
-            operations.attempts_without_progress(self._database, claim)
-            > self._settings.max_attempts
-        ):
+        if claim.attempts_without_progress > self._settings.max_attempts:
             operations.fail(self._database, claim, self._gave_up())
             return
         try:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from kamerton.errors import Cancelled, ResourceExhausted
+from kamerton.errors import CANCELLED, Cancelled, ResourceExhausted
 from kamerton.store import tuned_models
 from kamerton.store.database import Database, OperationRow, SnapshotRow, TunedModelRow
 from kamerton.store.tuned_models import noun, page_token_after, read_page_token
@@ -27,6 +27,8 @@ class Claim:
     operation_id: str
     worker: str
     attempt: int
+    attempts_without_progress: int
+    """How often it was claimed, this time included, since it last got a step further."""
     tuned_model: TunedModel
     cancelled: bool
     """Somebody wanted it to end when its last worker died."""
@@ -105,7 +107,7 @@ def cancel(database: Database, uid: str) -> None:
             return
         row.cancelled = True
         if row.worker is None:
-            _end(session, row, Failure(Cancelled.__name__, "The tuning was cancelled."))
+            _end(session, row, Failure(Cancelled.__name__, CANCELLED))
 
 
 def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None:
@@ -131,14 +133,14 @@ def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None
         model = session.get_one(TunedModelRow, row.uid)
         model.start_time = model.start_time or now
         session.flush()
-        return Claim(row.id, worker, row.attempt, noun(session, model), row.cancelled)
-
-
-def attempts_without_progress(database: Database, claim: Claim) -> int:
-    """How often the run was claimed, this time included, since it last got a step further."""
-    with database.read() as session:
-        query = select(OperationRow.attempts_without_progress)
-        return session.scalar(query.where(OperationRow.id == claim.operation_id)) or 0
+        return Claim(
+            operation_id=row.id,
+            worker=worker,
+            attempt=row.attempt,
+            attempts_without_progress=row.attempts_without_progress,
+            tuned_model=noun(session, model),
+            cancelled=row.cancelled,
+        )
 
 
 def exists(database: Database, claim: Claim) -> bool:

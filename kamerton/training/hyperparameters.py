@@ -86,8 +86,7 @@ def _check(given: dict[str, float | int | None]) -> None:
             Violation("learning_rate_multiplier", "give it or learning_rate, not both")
         )
     if violations:
-        message = "; ".join(f"{v.field}: {v.description}" for v in violations)
-        raise InvalidArgument(message, tuple(violations))
+        raise InvalidArgument.all_of(violations)
 
 
 def _within(name: str, value: float) -> bool:

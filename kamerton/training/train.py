@@ -56,7 +56,8 @@ def train(
     """
     finished = directory / "adapter"
     if folders.is_whole(finished):  # Whoever was to be told of it died before it could be.
-        _tell_again(finished, on_snapshot)
+        for snapshot in read_snapshots(finished):
+            on_snapshot(snapshot)
         return finished
     loaded = loaded or weights.load(base_model)
     adapter = Adapter(loaded, hyperparameters)
@@ -231,7 +232,7 @@ class Checkpoints:
         if newest is None:
             return []
         tensors = load_file(newest / CHECKPOINT)
-        snapshots = _read_snapshots(newest)
+        snapshots = read_snapshots(newest)
         flat = self._adapter.flat
         moments = {moment: tensors.pop(moment).to(flat.device) for moment in MOMENTS}
         self._adapter.restore(tensors)
@@ -240,14 +241,10 @@ class Checkpoints:
         return snapshots
 
 
-def _tell_again(folder: Path, on_snapshot: OnSnapshot) -> None:
-    for snapshot in _read_snapshots(folder):
-        on_snapshot(snapshot)
-
-
 def _write_snapshots(folder: Path, snapshots: list[Snapshot]) -> None:
     (folder / SNAPSHOTS).write_bytes(msgspec.json.encode(snapshots))
 
 
-def _read_snapshots(folder: Path) -> list[Snapshot]:
+def read_snapshots(folder: Path) -> list[Snapshot]:
+    """The snapshots that a checkpoint or a finished adapter keeps of its run."""
     return msgspec.json.decode((folder / SNAPSHOTS).read_bytes(), type=list[Snapshot])

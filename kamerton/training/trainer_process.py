@@ -13,6 +13,7 @@ import msgspec
 
 from kamerton import folders
 from kamerton.errors import (
+    CANCELLED,
     Cancelled,
     FailedPrecondition,
     Internal,
@@ -190,7 +191,7 @@ def _train(
     def on_snapshot(snapshot: Snapshot) -> bool:
         tell(channel, Stepped(run.number, snapshot))
         if run.number in given_up:
-            raise Cancelled("The tuning was cancelled.")
+            raise Cancelled(CANCELLED)
         return True
 
     try:

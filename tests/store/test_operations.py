@@ -206,12 +206,12 @@ def test_attempts_count_until_there_is_progress(database: Database) -> None:
     for number in range(3):
         claim = operations.claim(database, f"w{number}", -1.0)
         assert claim is not None
-        counts.append(operations.attempts_without_progress(database, claim))
+        counts.append(claim.attempts_without_progress)
     assert claim is not None
     operations.renew(database, claim, -1.0, [snapshot(1)])
     claim = operations.claim(database, "w9", LEASE)
     assert claim is not None
-    counts.append(operations.attempts_without_progress(database, claim))
+    counts.append(claim.attempts_without_progress)
     assert counts == [1, 2, 3, 1]
 
 
