@@ -10,7 +10,7 @@ import typer
 from kamerton.options import EXIT_CODES, AsJson, Data, chosen_settings, print_json
 
 if TYPE_CHECKING:
-    from kamerton.types import Key, Scope
+    from kamerton.types import Credential, Scope
 
 app = typer.Typer(
     help="API keys of a server, read and written in its data folder.",
@@ -33,10 +33,10 @@ def create(
     for given in scope or ():
         if given not in _SCOPES:
             raise typer.BadParameter(f"no scope is called {given}; use infer, tuning or admin")
-    from kamerton.service import keys
+    from kamerton.service import credentials
 
     scopes = frozenset(cast("list[Scope]", ["infer", *(scope or ())]))
-    key, secret = keys.create(chosen_settings(data=data), owner=owner, scopes=scopes)
+    key, secret = credentials.create(chosen_settings(data=data), "key", owner=owner, scopes=scopes)
     if as_json:
         print_json({**_facts(key), "key": secret})
     else:
@@ -47,9 +47,9 @@ def create(
 @app.command("list")
 def list_(data: Data = None, as_json: AsJson = False) -> None:
     """List the keys, without their secrets."""
-    from kamerton.service import keys
+    from kamerton.service import credentials
 
-    found = keys.list_(chosen_settings(data=data))
+    found = credentials.list_(chosen_settings(data=data), "key")
     if as_json:
         print_json([_facts(key) for key in found])
         return
@@ -64,13 +64,13 @@ def revoke(
     data: Data = None,
 ) -> None:
     """Make a key worthless from now on."""
-    from kamerton.service import keys
+    from kamerton.service import credentials
 
-    keys.revoke(chosen_settings(data=data), key_id)
+    credentials.revoke(chosen_settings(data=data), "key", key_id)
     print(f"revoked {key_id}")
 
 
-def _facts(key: Key) -> dict[str, object]:
+def _facts(key: Credential) -> dict[str, object]:
     return {
         "id": key.id,
         "owner": key.owner,

@@ -24,6 +24,25 @@ class Settings:
     """No credentials needed; only for loopback addresses."""
     owner: str = "owner@localhost"
     """Owner of the first key, and of everything when `open`."""
+    grpc: bool = False
+    """Serve gRPC as well, with TLS."""
+    grpc_port: int = 8443
+    public_url: str = ""
+    """Address under which clients reach the server; empty means the one they used."""
+    trusted_proxies: str = ""
+    """Comma-separated addresses whose X-Forwarded-Proto and -Host are believed."""
+    groups: str = ""
+    """Comma-separated group=member member ..., all of them e-mail addresses."""
+    oidc_issuer: str = ""
+    """Whose bearer tokens are accepted besides our own; empty means nobody's."""
+    oidc_audience: str = ""
+    """What those tokens must have been made for."""
+    oidc_leeway_seconds: float = 60.0
+    """How far the issuer's clock may be from ours."""
+    oidc_scopes: str = "infer,tuning"
+    """What callers with such a token may do."""
+    oidc_admins: str = ""
+    """Comma-separated e-mail addresses of those who also have the scope admin."""
     database_url: str = ""
     """Any SQLAlchemy address; empty means SQLite in `data`."""
     aliases: str = "gemini-*=kamerton-nano-001"
@@ -34,6 +53,14 @@ class Settings:
     """Runs that may wait or train at once, over all owners."""
     max_pending_answers: int = 256
     """Prompts that may wait or generate at once."""
+    max_file_bytes: int = 2 * 1024**3
+    """Of one uploaded file."""
+    max_owner_file_bytes: int = 20 * 1024**3
+    """Of all files of one owner, those on their way included."""
+    file_hours: float = 48.0
+    """How long an uploaded file is kept."""
+    upload_hours: float = 24.0
+    """How long an upload may be on its way."""
     lease_seconds: float = 10.0
     """How long a worker may be silent before another takes its run."""
     step_seconds: float = 600.0

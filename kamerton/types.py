@@ -10,6 +10,12 @@ from typing import Generic, Literal, TypeVar
 T = TypeVar("T")
 Role = Literal["system", "user", "model"]
 Scope = Literal["infer", "tuning", "admin"]
+CredentialKind = Literal["key", "token"]
+GranteeType = Literal["USER", "GROUP", "EVERYONE"]
+PermissionRole = Literal["READER", "WRITER", "OWNER"]
+"""Each includes the ones before it."""
+Place = tuple[datetime, str]
+"""Where a page of a list ended: time and id of its last item."""
 FinishReason = Literal["STOP", "MAX_TOKENS"]
 
 
@@ -111,7 +117,6 @@ class TunedModel:
     id: str
     uid: str
     """Unlike `id`, never used again after a delete; names its folder on disk."""
-    owner: str
     base_model: str
     """Name in the catalog."""
     asked_base_model: str
@@ -155,13 +160,62 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """An API key as it is kept: never the secret itself."""
+class Permission:
+    """What somebody may do with one tuned model."""
 
     id: str
+    grantee_type: GranteeType
+    email: str
+    """Of the user or the group; "" for everyone."""
+    role: PermissionRole
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An uploaded file, gone when it expires."""
+
+    id: str
+    uid: str
+    """Unlike `id`, never used again after a delete; names its bytes on disk."""
+    owner: str
+    display_name: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    """Of the bytes, in hexadecimal."""
+    create_time: datetime
+    update_time: datetime
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A session that sends a file piece by piece; whoever knows its secret may go on with it."""
+
+    uid: str
+    """Becomes the file's."""
+    owner: str
+    file_id: str
+    """Asked for by the caller, or chosen when the session began."""
+    display_name: str
+    mime_type: str
+    size: int | None
+    """Bytes as announced; None when nobody said."""
+    create_time: datetime
+    file: File | None = None
+    """What became of it, once it is finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An API key or a bearer token as it is kept: never the secret itself."""
+
+    id: str
+    kind: CredentialKind
     owner: str
     scopes: frozenset[Scope]
     create_time: datetime
+    expire_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +223,10 @@ class Caller:
     """Who is asking, and what their credential allows."""
 
     owner: str
+    """The e-mail address that permissions are given to."""
     scopes: frozenset[Scope] = frozenset({"infer"})
+    groups: frozenset[str] = frozenset()
+    """E-mail addresses of the groups they are in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +242,28 @@ class GenerationConfig:
     seed: int | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    logprobs: int | None = None
+    """How many of the most probable tokens to tell beside each one that was taken; None asks for
+    no probabilities at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and the natural logarithm of its probability under the model's own softmax: at
+    temperature 1, before penalties, top-k and top-p."""
+
+    id: int
+    text: str
+    """Of this token alone: some bytes of a longer character become U+FFFD."""
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """One token of an answer, and the most probable ones in its place, best first."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +276,8 @@ class Chunk:
     prompt_tokens: int = 0
     output_tokens: int = 0
     """Tokens of this candidate so far."""
+    logprobs: tuple[TokenChoice, ...] | None = None
+    """The tokens that begin in `text`, when that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ class Renderer:
     def text(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def token(self, id: int) -> str:
+        """The text of one token by itself, marks included."""
+        return str(self._tokenizer.decode([id], skip_special_tokens=False))
+
     def _encode(self, text: str) -> list[int]:
         if len(text) < LONG_TEXT:
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

@@ -165,7 +165,7 @@ class TorchEngine:
                 answer = row.answer
                 try:
                     token = next_token(logits[place], answer.config, answer.tokens, row.generator)
-                    _tell(row, answer.add(token))
+                    _tell(row, answer.add(token, logits[place]))
                 except Exception as error:  # One bad request must not end its neighbours'.
                     report()
                     row.request.given_up.set()
@@ -339,6 +339,7 @@ def _tell(row: _Row, text: str) -> None:
                 finish_reason=answer.finish_reason,
                 prompt_tokens=len(row.request.prompt),
                 output_tokens=len(answer.tokens),
+                logprobs=answer.logprobs(),
             )
         )
 

@@ -30,8 +30,7 @@ def generate(
     Raises NotFound, PermissionDenied, FailedPrecondition (not ACTIVE), InvalidArgument (too
     long) and Unavailable.
     """
-    access.require(caller, "infer")
-    base, tuned = _find(app, caller, base_model, tuned_model)
+    base, tuned = _find(app, caller, "generate", base_model, tuned_model)
     adapter: Path | None = None
     defaults: BaseModel | TunedModel = base
     if tuned is not None:
@@ -67,8 +66,7 @@ def count_tokens(
     contents: Sequence[Content],
 ) -> int:
     """The prompt tokens that the same contents cost in `generate`, turn marks included."""
-    access.require(caller, "infer")
-    base, _ = _find(app, caller, base_model, tuned_model)
+    base, _ = _find(app, caller, "count_tokens", base_model, tuned_model)
     _check_not_empty(contents)
     count = sum(len(content.text) for content in contents)
     if count > COUNTED_CHARACTERS:
@@ -79,11 +77,12 @@ def count_tokens(
 
 
 def _find(
-    app: App, caller: Caller, base_model: str, tuned_model: str
+    app: App, caller: Caller, verb: str, base_model: str, tuned_model: str
 ) -> tuple[BaseModel, TunedModel | None]:
     if not tuned_model:
+        access.require(caller, f"models.{verb}")
         return app.catalog.find(base_model), None
-    tuned = access.visible(app, caller, tuned_model)
+    tuned = access.allowed(app, caller, f"tuned_models.{verb}", tuned_model)
     return app.catalog.find(tuned.base_model), tuned
 
 

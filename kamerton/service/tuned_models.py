@@ -21,7 +21,7 @@ from kamerton.errors import (
     ResourceExhausted,
     Violation,
 )
-from kamerton.service import access
+from kamerton.service import access, pages
 from kamerton.service.app import DELETED, App
 from kamerton.store import operations as operation_store
 from kamerton.store import tuned_models as store
@@ -34,6 +34,7 @@ from kamerton.types import (
     Example,
     Operation,
     Page,
+    PermissionRole,
     State,
     TunedModel,
 )
@@ -42,6 +43,12 @@ ID = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 DISPLAY_NAME_CHARACTERS = 40
 DESCRIPTION_CHARACTERS = 10_000
 FILTER_WORDS = 50
+ROLE_WORDS: Mapping[str, PermissionRole] = {
+    "owner:me": "OWNER",
+    "writers:me": "WRITER",
+    "readers:me": "READER",
+}
+EVERYONE_WORD = "readers:everyone"
 SAMPLING_LIMITS = {"temperature": (0.0, 2.0), "top_p": (0.0, 1.0), "top_k": (0, 2**31 - 1)}
 PATCHABLE = frozenset({"display_name", "description", "reader_project_numbers", *SAMPLING_LIMITS})
 
@@ -72,7 +79,7 @@ def create(
     Also raises NotFound, AlreadyExists, FailedPrecondition (a source that is not ACTIVE) and
     ResourceExhausted.
     """
-    access.require(caller, "tuning")
+    access.require(caller, "tuned_models.create")
     app.runner.ensure_possible()
     parent = None if source is None else _active(app, caller, source)
     base = app.catalog.find(base_model if parent is None else parent.base_model)
@@ -99,7 +106,6 @@ def create(
     model = TunedModel(
         id=tuned_model_id or new_id(display_name),
         uid=uuid.uuid4().hex,
-        owner=caller.owner,
         base_model=base.name,
         asked_base_model=asked_base_model
         or (parent.asked_base_model if parent else f"models/{base.name}"),
@@ -119,36 +125,46 @@ def create(
         reader_project_numbers=reader_project_numbers,
     )
     operation = Operation(_random_characters(12), model)
-    _store(app, operation, examples, parent)
+    _store(app, operation, caller.owner, examples, parent)
     app.runner.wake()
     return operation
 
 
 def get(app: App, caller: Caller, tuned_model_id: str) -> TunedModel:
-    return access.visible(app, caller, tuned_model_id)
+    return access.allowed(app, caller, "tuned_models.get", tuned_model_id)
 
 
 def list_(
     app: App, caller: Caller, *, page_size: int, page_token: str = "", filter: str = ""
 ) -> Page[TunedModel]:
     """Newest first. The words of `filter` must all hold: `owner:me`, `writers:me` and
-    `readers:me` name what the caller owns, `readers:everyone` what is shared with everyone, any
-    other word is searched for in display name and description."""
-    words = filter.split()
+    `readers:me` ask for at least that role, `readers:everyone` for what is shared with everyone
+    (and is left out otherwise), any other word is searched for in display name and description."""
+    access.require(caller, "tuned_models.list")
+    bound = ("tunedModels", caller.owner, filter)
+    after = pages.start(page_token, *bound)
+    asked = _filter(caller, filter)
+    return pages.page(*store.list_(app.database, asked, page_size, after), *bound)
+
+
+def _filter(caller: Caller, text: str) -> store.Filter:
+    words = text.split()
     if len(words) > FILTER_WORDS:
         raise InvalidArgument.of("filter", f"{len(words)} words, at most {FILTER_WORDS}")
-    if "readers:everyone" in words:
-        return Page()  # Nothing can be shared yet.
-    mine = {"owner:me", "writers:me", "readers:me"}
-    owner = caller.owner if mine & set(words) else access.sees(caller)
-    plain = [word for word in words if word not in mine]
-    return store.list_(app.database, owner, page_size, page_token, plain)
+    held = [(caller, ROLE_WORDS[word]) for word in words if word in ROLE_WORDS]
+    everyone = EVERYONE_WORD in words
+    plain = [word for word in words if word not in ROLE_WORDS and word != EVERYONE_WORD]
+    if wrong := [word for word in plain if word.startswith(("owner:", "writers:", "readers:"))]:
+        known = ", ".join([*ROLE_WORDS, EVERYONE_WORD])
+        raise InvalidArgument.of("filter", f"{wrong[0][:100]!r} is none of {known}")
+    if not held and not everyone and not access.is_admin(caller):
+        held = [(caller, "READER")]
+    return store.Filter(tuple(plain), tuple(held), everyone)
 
 
 def patch(app: App, caller: Caller, tuned_model_id: str, changes: Mapping[str, Any]) -> TunedModel:
     """Change what may be changed; None clears a field, or gives back the base model's default."""
-    access.require(caller, "tuning")
-    model = access.visible(app, caller, tuned_model_id)
+    model = access.allowed(app, caller, "tuned_models.patch", tuned_model_id)
     if unknown := changes.keys() - PATCHABLE:
         raise InvalidArgument.of(sorted(unknown)[0], "cannot be changed after creation")
     base = app.catalog.find(model.base_model)
@@ -168,21 +184,19 @@ def patch(app: App, caller: Caller, tuned_model_id: str, changes: Mapping[str, A
     if violations:
         raise InvalidArgument.all_of(violations)
     patched = store.patch(app.database, model.uid, values)
-    return patched or access.visible(app, caller, tuned_model_id)
+    return patched or access.allowed(app, caller, "tuned_models.patch", tuned_model_id)
 
 
 def cancel(app: App, caller: Caller, tuned_model_id: str) -> None:
     """Ask for an end of the tuning; nothing happens to one that has ended."""
-    access.require(caller, "tuning")
-    model = access.visible(app, caller, tuned_model_id)
+    model = access.allowed(app, caller, "tuned_models.cancel", tuned_model_id)
     operation_store.cancel(app.database, model.uid)
     app.runner.wake()
 
 
 def delete(app: App, caller: Caller, tuned_model_id: str) -> None:
     """Remove a tuned model with all that belongs to it; a run in progress is given up."""
-    access.require(caller, "tuning")
-    model = access.visible(app, caller, tuned_model_id)
+    model = access.allowed(app, caller, "tuned_models.delete", tuned_model_id)
     folder = app.folder(model.uid)
     if folder.exists():
         (folder / DELETED).touch()  # Should we die in between, the next start removes it.
@@ -211,7 +225,7 @@ def _random_characters(count: int) -> str:
 
 
 def _active(app: App, caller: Caller, id: str) -> TunedModel:
-    model = access.visible(app, caller, id)
+    model = access.allowed(app, caller, "tuned_models.continue", id)
     if model.state is not State.ACTIVE:
         raise FailedPrecondition(
             f"tunedModels/{id} is {model.state.value}; only an ACTIVE one can be tuned further."
@@ -266,7 +280,11 @@ def _count_truncated(app: App, base: BaseModel, examples: Sequence[Example]) -> 
 
 
 def _store(
-    app: App, operation: Operation, examples: Sequence[Example], parent: TunedModel | None
+    app: App,
+    operation: Operation,
+    owner: str,
+    examples: Sequence[Example],
+    parent: TunedModel | None,
 ) -> None:
     """Keep the examples, and then the rows that tell of them; neither when one fails."""
     folder = app.folder(operation.tuned_model.uid)
@@ -277,7 +295,7 @@ def _store(
             # A copy, so that the parent may be deleted while the child trains.
             folders.copy(adapter_of(app, parent), folder / "parent")
         folders.sync(folder.parent)
-        operation_store.add(app.database, operation, app.settings.max_pending_runs)
+        operation_store.add(app.database, operation, owner, app.settings.max_pending_runs)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ResourceExhausted(

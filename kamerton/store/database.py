@@ -13,12 +13,14 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Dialect,
     ForeignKey,
     MetaData,
     String,
     TypeDecorator,
+    UniqueConstraint,
     create_engine,
     event,
 )
@@ -32,7 +34,7 @@ from kamerton.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from kamerton.types import Snapshot
+from kamerton.types import CredentialKind, GranteeType, PermissionRole, Snapshot
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another before it gives up."""
@@ -72,7 +74,6 @@ class TunedModelRow(Table):
 
     uid: Mapped[str] = mapped_column(String(32), primary_key=True)
     id: Mapped[str] = mapped_column(String(64), unique=True)
-    owner: Mapped[str] = mapped_column(index=True)
     base_model: Mapped[str]
     asked_base_model: Mapped[str]
     source: Mapped[str | None]
@@ -127,16 +128,65 @@ class OperationRow(Table):
     attempts_without_progress: Mapped[int]
 
 
-class KeyRow(Table):
-    """An API key: a hash, never the secret."""
+class PermissionRow(Table):
+    """What somebody may do with one tuned model; every model has one OWNER."""
 
-    __tablename__ = "keys"
+    __tablename__ = "permissions"
+    __table_args__ = (UniqueConstraint("uid", "grantee_type", "email"),)
+
+    uid: Mapped[str] = mapped_column(
+        ForeignKey("tuned_models.uid", ondelete="CASCADE"), primary_key=True
+    )
+    id: Mapped[str] = mapped_column(String(18), primary_key=True)
+    grantee_type: Mapped[GranteeType] = mapped_column(String(8))
+    email: Mapped[str] = mapped_column(index=True)
+    role: Mapped[PermissionRole] = mapped_column(String(8))
+
+
+class FileRow(Table):
+    """One uploaded file; `uid` names its bytes on disk."""
+
+    __tablename__ = "files"
+
+    uid: Mapped[str] = mapped_column(String(32), primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    display_name: Mapped[str]
+    mime_type: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    create_time: Mapped[datetime] = mapped_column(index=True)
+    update_time: Mapped[datetime]
+    expire_time: Mapped[datetime] = mapped_column(index=True)
+
+
+class UploadRow(Table):
+    """One upload session; it outlives its file's arrival, so that a lost answer can be repeated."""
+
+    __tablename__ = "uploads"
+
+    uid: Mapped[str] = mapped_column(String(32), primary_key=True)
+    secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    file_id: Mapped[str] = mapped_column(String(40))
+    display_name: Mapped[str]
+    mime_type: Mapped[str]
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    create_time: Mapped[datetime] = mapped_column(index=True)
+
+
+class CredentialRow(Table):
+    """An API key or a bearer token: a hash, never the secret."""
+
+    __tablename__ = "credentials"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    kind: Mapped[CredentialKind] = mapped_column(String(8))
     secret_hash: Mapped[str] = mapped_column(String(64))
     owner: Mapped[str]
     scopes: Mapped[list[Any]]
     create_time: Mapped[datetime]
+    expire_time: Mapped[datetime | None]
 
 
 class SeenSnapshots:

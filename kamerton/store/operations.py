@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 from kamerton.errors import CANCELLED, Cancelled, ResourceExhausted
 from kamerton.store import tuned_models
 from kamerton.store.database import Database, OperationRow, SnapshotRow, TunedModelRow
-from kamerton.store.tuned_models import noun, page_token_after, read_page_token
-from kamerton.types import Failure, Operation, Page, Snapshot, State, TunedModel
+from kamerton.store.permissions import names
+from kamerton.store.tuned_models import has_permission, noun
+from kamerton.types import Caller, Failure, Operation, Place, Snapshot, State, TunedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Claim:
     """Somebody wanted it to end when its last worker died."""
 
 
-def add(database: Database, operation: Operation, max_pending: int) -> None:
-    """Store a new tuned model and its operation, or neither.
+def add(database: Database, operation: Operation, owner: str, max_pending: int) -> None:
+    """Store a new tuned model with its owner and its operation, or nothing.
 
     Raises AlreadyExists when the id is taken, ResourceExhausted when the queue is full.
     """
@@ -45,8 +46,7 @@ def add(database: Database, operation: Operation, max_pending: int) -> None:
             raise ResourceExhausted(
                 f"{max_pending} runs are waiting or training already. Try again when one is done."
             )
-        tuned_models.add(session, model)
-        session.flush()
+        tuned_models.add(session, model, owner)
         session.add(
             OperationRow(
                 id=operation.id,
@@ -72,29 +72,29 @@ def get(database: Database, tuned_model_id: str, operation_id: str) -> Operation
 
 def list_(
     database: Database,
-    owner: str | None,
+    caller: Caller | None,
     tuned_model_id: str | None,
     page_size: int,
-    page_token: str,
-) -> Page[Operation]:
-    """Newest first; `owner` None means everybody's, `tuned_model_id` None of all models."""
+    after: Place | None,
+) -> tuple[list[Operation], Place | None]:
+    """Newest first, and where the next page begins; `caller` None means of everybody's tuned
+    models, `tuned_model_id` None of all."""
     query = select(OperationRow, TunedModelRow).join(
         TunedModelRow, TunedModelRow.uid == OperationRow.uid
     )
-    if owner is not None:
-        query = query.where(TunedModelRow.owner == owner)
+    if caller is not None:
+        query = query.where(has_permission(names(caller)))
     if tuned_model_id is not None:
         query = query.where(TunedModelRow.id == tuned_model_id)
-    if page_token:
-        place = tuple_(OperationRow.create_time, OperationRow.id)
-        query = query.where(place < tuple_(*read_page_token(page_token)))
+    if after is not None:
+        query = query.where(tuple_(OperationRow.create_time, OperationRow.id) < tuple_(*after))
     query = query.order_by(OperationRow.create_time.desc(), OperationRow.id.desc())
     with database.read() as session:
         rows = session.execute(query.limit(page_size + 1)).all()
         shown = rows[:page_size]
         last = shown[-1][0] if len(rows) > page_size else None
-        token = "" if last is None else page_token_after(last.create_time, last.id)
-        return Page(tuple(_noun(session, row, model) for row, model in shown), token)
+        next_ = None if last is None else (last.create_time, last.id)
+        return [_noun(session, row, model) for row, model in shown], next_
 
 
 def cancel(database: Database, uid: str) -> None:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from kamerton.errors import AlreadyExists, InvalidArgument
+from kamerton.errors import AlreadyExists
+from kamerton.store import permissions
 from kamerton.store.database import (
     Database,
     OperationRow,
+    PermissionRow,
     SeenSnapshots,
     SnapshotRow,
     TunedModelRow,
 )
-from kamerton.types import Failure, Hyperparameters, Page, Snapshot, State, TunedModel
+from kamerton.types import (
+    Caller,
+    Failure,
+    Hyperparameters,
+    PermissionRole,
+    Place,
+    Snapshot,
+    State,
+    TunedModel,
+)
 
 
 def get(database: Database, id: str) -> TunedModel | None:
@@ -30,25 +39,33 @@ def get(database: Database, id: str) -> TunedModel | None:
         return None if row is None else noun(session, row)
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tuned models a list has; everything must hold."""
+
+    words: tuple[str, ...] = ()
+    """Each in the display name or the description."""
+    held: tuple[tuple[Caller, PermissionRole], ...] = ()
+    """Callers who must have at least that role by their own name or by a group's."""
+    everyone: bool = False
+    """Shared with everyone."""
+
+
 def list_(
-    database: Database, owner: str | None, page_size: int, page_token: str, words: Iterable[str]
-) -> Page[TunedModel]:
-    """Newest first; `owner` None means everybody's. Raises InvalidArgument on a bad token."""
-    query = select(TunedModelRow)
-    if owner is not None:
-        query = query.where(TunedModelRow.owner == owner)
-    for word in words:
-        query = query.where(_mentions(word))
+    database: Database, filter: Filter, page_size: int, after: Place | None
+) -> tuple[list[TunedModel], Place | None]:
+    """Newest first, and where the next page begins."""
+    query = select(TunedModelRow).where(*_conditions(filter))
     place = tuple_(TunedModelRow.create_time, TunedModelRow.uid)
-    if page_token:
-        query = query.where(place < tuple_(*read_page_token(page_token)))
+    if after is not None:
+        query = query.where(place < tuple_(*after))
     query = query.order_by(TunedModelRow.create_time.desc(), TunedModelRow.uid.desc())
     with database.read() as session:
         rows = session.scalars(query.limit(page_size + 1)).all()
         shown = rows[:page_size]
         more = len(rows) > page_size
-        token = page_token_after(shown[-1].create_time, shown[-1].uid) if more else ""
-        return Page(tuple(noun(session, row) for row in shown), token)
+        next_ = (shown[-1].create_time, shown[-1].uid) if more else None
+        return [noun(session, row) for row in shown], next_
 
 
 def patch(database: Database, uid: str, changes: Mapping[str, Any]) -> TunedModel | None:
@@ -75,7 +92,7 @@ def uids(database: Database) -> set[str]:
         return set(session.scalars(select(TunedModelRow.uid)))
 
 
-def add(session: Session, model: TunedModel) -> None:
+def add(session: Session, model: TunedModel, owner: str) -> None:
     """Raises AlreadyExists when the id is taken."""
     if session.scalar(select(TunedModelRow.uid).where(TunedModelRow.id == model.id)):
         raise AlreadyExists(
@@ -85,7 +102,6 @@ def add(session: Session, model: TunedModel) -> None:
         TunedModelRow(
             uid=model.uid,
             id=model.id,
-            owner=model.owner,
             base_model=model.base_model,
             asked_base_model=model.asked_base_model,
             source=model.source,
@@ -104,6 +120,8 @@ def add(session: Session, model: TunedModel) -> None:
             update_time=model.update_time,
         )
     )
+    session.flush()
+    permissions.grant(session, model.uid, "USER", owner, "OWNER")
 
 
 def pending(session: Session) -> int:
@@ -120,7 +138,6 @@ def noun(session: Session, row: TunedModelRow) -> TunedModel:
     return TunedModel(
         id=row.id,
         uid=row.uid,
-        owner=row.owner,
         base_model=row.base_model,
         asked_base_model=row.asked_base_model,
         state=State(row.state),
@@ -160,20 +177,19 @@ def _snapshots(session: Session, uid: str) -> tuple[Snapshot, ...]:
     return old + new
 
 
-def page_token_after(create_time: datetime, id: str) -> str:
-    """Names a place in the list, not an offset: what is inserted later does not shift it."""
-    return base64.urlsafe_b64encode(f"{create_time.isoformat()} {id}".encode()).decode()
+def _conditions(filter: Filter) -> Iterator[ColumnElement[bool]]:
+    yield from map(_mentions, filter.words)
+    for caller, role in filter.held:
+        yield has_permission(
+            permissions.names(caller), PermissionRow.role.in_(permissions.at_least(role))
+        )
+    if filter.everyone:
+        yield has_permission(PermissionRow.grantee_type == "EVERYONE")
 
 
-def read_page_token(token: str) -> tuple[datetime, str]:
-    try:
-        text = base64.urlsafe_b64decode(token.encode()).decode()
-        time, _, id = text.partition(" ")
-        return datetime.fromisoformat(time), id
-    except (binascii.Error, ValueError) as error:
-        raise InvalidArgument.of(
-            "page_token", "is not a token of this list; ask for the first page again"
-        ) from error
+def has_permission(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """True of tuned models with a permission of which all that holds."""
+    return TunedModelRow.uid.in_(select(PermissionRow.uid).where(*conditions))
 
 
 def _mentions(word: str) -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ import threading
 import time
 
 from kamerton.service import app as parts
-from kamerton.service import keys
+from kamerton.service import credentials
 from kamerton.service.app import App
 from kamerton.settings import Settings
 from kamerton.surfaces import server
@@ -25,7 +25,9 @@ def serve(settings: Settings) -> None:
 
 def _first_key(app: App) -> None:
     """A new installation gives its owner a key that may do everything."""
-    if not app.settings.open and (secret := keys.create_first(app.database, app.settings.owner)):
+    if not app.settings.open and (
+        secret := credentials.create_first(app.database, app.settings.owner)
+    ):
         _say(f"Your key, shown this once: {secret}")
 
 

@@ -7,15 +7,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 
 from kamerton.errors import FailedPrecondition, Internal, NotFound
-from kamerton.inference import torch_engine
+from kamerton.inference import sampling, torch_engine, weights
 from kamerton.inference.prompts import Renderer
 from kamerton.inference.sampling import next_token
 from kamerton.inference.torch_engine import TorchEngine
 from kamerton.inference.weights import LoadedBase
 from kamerton.training.train import train
-from kamerton.types import BaseModel, Content, Example, GenerationConfig, Hyperparameters
+from kamerton.types import (
+    BaseModel,
+    Chunk,
+    Content,
+    Example,
+    GenerationConfig,
+    Hyperparameters,
+    TokenChoice,
+)
 
 GREEDY = GenerationConfig(temperature=0.0, top_p=1.0, top_k=0, max_output_tokens=12)
 FACTS = {"a": "alpha", "b": "бета", "c": "γάμμα 🎉", "d": "delta delta"}
@@ -116,6 +125,7 @@ def test_the_same_seed_gives_the_same_text(engine: TorchEngine, loaded: LoadedBa
         return ask(engine, loaded, None, config=config if seed is None else seeded)
 
     assert sample(7) == sample(7)
+    assert sample(-(2**31)) == sample(-(2**31))
     assert len({sample(seed) for seed in range(5)}) > 1
     assert len({sample(None) for _ in range(5)}) > 1
 
@@ -234,3 +244,105 @@ def test_a_request_that_fails_does_not_take_its_neighbours_along(
         answers = [pool.submit(ask, engine, loaded, adapters["b"]) for _ in range(4)]
         assert [answer.result() for answer in answers] == [expected] * 4
         assert [one.result() for one in failed] == [""] * 4
+
+
+# --- log probabilities ---------------------------------------------------------------------------
+
+TOLD = GenerationConfig(temperature=0.0, max_output_tokens=12, logprobs=3)
+
+
+def chunks_of(
+    engine: TorchEngine, loaded: LoadedBase, adapter: Path | None, config: GenerationConfig
+) -> list[Chunk]:
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    return list(engine.generate(loaded.base_model, adapter, prompt, config))
+
+
+def choices_of(chunks: list[Chunk], candidate: int = 0) -> list[TokenChoice]:
+    mine = [chunk.logprobs for chunk in chunks if chunk.candidate == candidate]
+    return [choice for some in mine if some is not None for choice in some]
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize(
+    "config",
+    [
+        TOLD,
+        GenerationConfig(
+            temperature=1.7,
+            top_p=0.9,
+            top_k=9,
+            max_output_tokens=12,
+            seed=4,
+            presence_penalty=2.0,
+            frequency_penalty=2.0,
+            logprobs=3,
+        ),
+    ],
+)
+def test_logprobs_are_those_of_the_stock_model(
+    engine: TorchEngine,
+    loaded: LoadedBase,
+    adapters: dict[str, Path],
+    tuned: bool,
+    config: GenerationConfig,
+) -> None:
+    """However the tokens were sampled, and with the weights that sampled them."""
+    adapter = adapters["b"] if tuned else None
+    choices = choices_of(chunks_of(engine, loaded, adapter, config))
+    answer = [choice.chosen.id for choice in choices]
+    assert len(answer) > 3
+    model = weights.load(loaded.base_model, "cpu").model
+    if adapter:
+        model = PeftModel.from_pretrained(model, str(adapter))
+    prompt = loaded.renderer.prompt([Content("user", "who?")])
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
+    for choice, expected in zip(choices, logits.log_softmax(-1), strict=True):
+        assert choice.chosen.logprob == pytest.approx(float(expected[choice.chosen.id]), abs=0.01)
+        best = expected.topk(3).values.tolist()
+        assert [token.logprob for token in choice.top] == pytest.approx(best, abs=0.01)
+
+
+def test_logprobs_beside_neighbours_are_those_of_alone(
+    engine: TorchEngine, loaded: LoadedBase, adapters: dict[str, Path]
+) -> None:
+    asks = [None, *adapters.values(), *adapters.values()]
+
+    def told(adapter: Path | None) -> list[float]:
+        chunks = chunks_of(engine, loaded, adapter, TOLD)
+        return [choice.chosen.logprob for choice in choices_of(chunks)]
+
+    alone = [told(adapter) for adapter in asks]
+    with ThreadPoolExecutor(len(asks)) as pool:
+        together = list(pool.map(told, asks))
+    for one, other in zip(alone, together, strict=True):
+        assert one == pytest.approx(other, abs=0.01)
+
+
+def test_each_candidate_tells_its_own_tokens(engine: TorchEngine, loaded: LoadedBase) -> None:
+    config = GenerationConfig(
+        temperature=1.5, max_output_tokens=8, seed=1, candidate_count=3, logprobs=0
+    )
+    chunks = chunks_of(engine, loaded, None, config)
+    answers = []
+    for candidate in range(3):
+        ids = [choice.chosen.id for choice in choices_of(chunks, candidate)]
+        text = "".join(chunk.text for chunk in chunks if chunk.candidate == candidate)
+        assert loaded.renderer.text(ids).rstrip("\ufffd") == text
+        assert not loaded.renderer.stops.intersection(ids)
+        answers.append(ids)
+    assert answers[0] != answers[1] != answers[2]
+
+
+def test_nothing_is_computed_for_who_did_not_ask(
+    engine: TorchEngine, loaded: LoadedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> TokenChoice:
+        raise AssertionError("nobody asked for log probabilities")
+
+    monkeypatch.setattr(sampling, "token_choice", never)
+    chunks = chunks_of(engine, loaded, None, GREEDY)
+    assert chunks and all(chunk.logprobs is None for chunk in chunks)
+    with pytest.raises(Internal, match="nobody asked"):
+        chunks_of(engine, loaded, None, TOLD)

@@ -5,32 +5,34 @@ from dataclasses import replace
 import pytest
 
 from kamerton.errors import InvalidArgument, InvalidKey, NotFound, Unauthenticated
-from kamerton.service import access, keys
+from kamerton.service import access, credentials
 from tests.service.conftest import FakeApp
 
 
 def test_a_key_is_its_owner(app: FakeApp) -> None:
-    key, secret = keys.create(app.settings, owner="ann@x.org", scopes=frozenset({"tuning"}))
+    key, secret = credentials.create(
+        app.settings, "key", owner="ann@x.org", scopes=frozenset({"tuning"})
+    )
     for credential in ({"key": secret, "bearer": None}, {"key": None, "bearer": secret}):
         caller = access.authenticate(app, **credential)
         assert caller.owner == "ann@x.org"
         assert caller.scopes == {"tuning", "infer"}
-    assert keys.list_(app.settings) == [key]
+    assert credentials.list_(app.settings, "key") == [key]
 
 
 def test_the_bearer_decides(app: FakeApp) -> None:
-    _, ann = keys.create(app.settings, owner="ann@x.org", scopes=frozenset())
-    _, bob = keys.create(app.settings, owner="bob@x.org", scopes=frozenset())
+    _, ann = credentials.create(app.settings, "key", owner="ann@x.org", scopes=frozenset())
+    _, bob = credentials.create(app.settings, "key", owner="bob@x.org", scopes=frozenset())
     assert access.authenticate(app, bearer=ann, key=bob).owner == "ann@x.org"
 
 
 def test_revoked_is_in_force_at_once(app: FakeApp) -> None:
-    key, secret = keys.create(app.settings, owner="ann@x.org", scopes=frozenset())
-    keys.revoke(app.settings, key.id)
+    key, secret = credentials.create(app.settings, "key", owner="ann@x.org", scopes=frozenset())
+    credentials.revoke(app.settings, "key", key.id)
     with pytest.raises(InvalidKey, match="API key not valid"):
         access.authenticate(app, bearer=None, key=secret)
     with pytest.raises(NotFound):
-        keys.revoke(app.settings, key.id)
+        credentials.revoke(app.settings, "key", key.id)
 
 
 @pytest.mark.parametrize("wrong", ["x", "kam-", "kam-abc", "kam-abc-def", "AIza" * 10, "kam-ü-ü"])
@@ -42,7 +44,7 @@ def test_wrong_credentials(app: FakeApp, wrong: str) -> None:
 
 
 def test_a_good_id_with_another_secret_is_no_key(app: FakeApp) -> None:
-    key, _ = keys.create(app.settings, owner="ann@x.org", scopes=frozenset())
+    key, _ = credentials.create(app.settings, "key", owner="ann@x.org", scopes=frozenset())
     with pytest.raises(InvalidKey):
         access.authenticate(app, bearer=None, key=f"kam-{key.id}-{'x' * 43}")
 
@@ -58,12 +60,12 @@ def test_an_open_server_takes_everybody_for_its_owner(app: FakeApp) -> None:
 
 
 def test_the_first_key_is_made_once(app: FakeApp) -> None:
-    assert keys.create_first(app.database, "me")
-    assert keys.create_first(app.database, "me") is None
+    assert credentials.create_first(app.database, "me")
+    assert credentials.create_first(app.database, "me") is None
 
 
 def test_secrets_are_not_on_disk(app: FakeApp) -> None:
-    _, secret = keys.create(app.settings, owner="ann@x.org", scopes=frozenset())
+    _, secret = credentials.create(app.settings, "key", owner="ann@x.org", scopes=frozenset())
     tail = secret.split("-", 2)[2].encode()
     for file in app.settings.data.glob("kamerton.db*"):
         assert tail not in file.read_bytes()
@@ -71,6 +73,6 @@ def test_secrets_are_not_on_disk(app: FakeApp) -> None:
 
 def test_scopes_and_owners_are_checked(app: FakeApp) -> None:
     with pytest.raises(InvalidArgument, match="fly"):
-        keys.create(app.settings, owner="ann", scopes=frozenset({"fly"}))  # type: ignore[arg-type]
+        credentials.create(app.settings, "key", owner="ann", scopes=frozenset({"fly"}))  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="owner"):
-        keys.create(app.settings, owner=" ", scopes=frozenset())
+        credentials.create(app.settings, "key", owner=" ", scopes=frozenset())

@@ -43,9 +43,20 @@ def test_a_base_answers_with_its_defaults(app: FakeApp) -> None:
 
 
 def test_what_is_asked_for_wins(app: FakeApp) -> None:
-    generate(app, config=GenerationConfig(temperature=0.0, top_k=0, max_output_tokens=7))
-    config = app.engine.asked[0][3]
-    assert (config.temperature, config.top_k, config.max_output_tokens) == (0.0, 0, 7)
+    asked = GenerationConfig(
+        temperature=0.0,
+        top_p=0.0,
+        top_k=0,
+        max_output_tokens=7,
+        stop_sequences=("x",),
+        candidate_count=8,
+        seed=-5,
+        presence_penalty=-2.0,
+        frequency_penalty=2.0,
+        logprobs=0,
+    )
+    generate(app, config=asked)
+    assert app.engine.asked[0][3] == asked
 
 
 def test_a_tuned_model_answers_with_its_own_defaults(app: FakeApp, tuned: str) -> None:
@@ -108,10 +119,35 @@ def test_a_history_that_ends_with_an_answer_can_be_counted(app: FakeApp) -> None
     ) > generation.count_tokens(app, ANN, base_model="kamerton-nano-001", contents=ASK)
 
 
-def test_counted_as_it_would_be_used(app: FakeApp) -> None:
-    count = generation.count_tokens(app, ANN, base_model="kamerton-nano-001", contents=ASK)
-    generate(app)
+CONVERSATION = [
+    Content("system", "Be brief."),
+    Content("user", "LXIII"),
+    Content("model", "LXIV"),
+    Content("user", ""),
+]
+
+
+@pytest.mark.parametrize("contents", [ASK, CONVERSATION])
+@pytest.mark.parametrize("of_tuned", [False, True])
+def test_counted_as_it_would_be_used(
+    app: FakeApp, tuned: str, contents: list[Content], of_tuned: bool
+) -> None:
+    app.runner.finish_all()
+    target = {"tuned_model": tuned, "base_model": ""} if of_tuned else {}
+    generate(app, contents, **target)
+    target = target or {"base_model": "kamerton-nano-001"}
+    count = generation.count_tokens(app, ANN, contents=contents, **target)
     assert count == len(app.engine.asked[0][2])
+
+
+def test_a_tuned_model_reads_every_turn_and_the_system_instruction(
+    app: FakeApp, tuned: str
+) -> None:
+    app.runner.finish_all()
+    generate(app, CONVERSATION, base_model="", tuned_model=tuned)
+    name, _, prompt, _ = app.engine.asked[0]
+    assert prompt == app.renderer(app.catalog.find(name)).prompt(CONVERSATION)
+    assert len(prompt) > len(app.renderer(app.catalog.find(name)).prompt(CONVERSATION[1:]))
 
 
 def test_far_too_much_text_is_refused_without_being_read(

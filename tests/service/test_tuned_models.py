@@ -127,7 +127,7 @@ def test_others_see_neither_it_nor_whether_it_exists(app: FakeApp) -> None:
             verb(app, BOB, "anns")
     assert tuned_models.list_(app, BOB, page_size=10).items == ()
     assert operations.list_(app, BOB, None, page_size=10).items == ()
-    assert tuned_models.get(app, ADMIN, "anns").owner == "ann@x.org"
+    assert tuned_models.get(app, ADMIN, "anns").id == "anns"
     with pytest.raises(NotFound):
         tuned_models.get(app, ADMIN, "nothing")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kamerton.service import access, generation, operations, tuned_models
+from kamerton.service import access, generation, operations, permissions, tuned_models
 from tests.surfaces.gemini.fake_service import Http, Serving, Verbs
 
 
@@ -20,6 +20,11 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> Verbs:
     monkeypatch.setattr(operations, "get", made.get_operation)
     monkeypatch.setattr(operations, "list_", made.list_operations)
     monkeypatch.setattr(operations, "cancel", made.cancel_operation)
+    monkeypatch.setattr(operations, "wait", made.wait_operation)
+    for name in ("create", "get", "patch", "delete"):
+        monkeypatch.setattr(permissions, name, getattr(made, f"{name}_permission"))
+    monkeypatch.setattr(permissions, "list_", made.list_permissions)
+    monkeypatch.setattr(permissions, "transfer_ownership", made.transfer_ownership)
     for name in ("generate", "count_tokens"):
         monkeypatch.setattr(generation, name, getattr(made, name))
     return made

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from statistics import fmean
 from typing import Any
 
 from kamerton.errors import InvalidArgument
 from kamerton.surfaces.body import Json
+from kamerton.surfaces.gemini.form import shortest
 from kamerton.surfaces.gemini.messages import optional, tuned_model_id
-from kamerton.types import Chunk, Content, GenerationConfig, Role
+from kamerton.types import (
+    Chunk,
+    Content,
+    GenerationConfig,
+    Role,
+    TokenChoice,
+    TokenLogprob,
+)
 
 MAX_CANDIDATES = 8
+MAX_LOGPROBS = 20
 MAX_STOP_SEQUENCES = 5
 MAX_STOP_CHARACTERS = 500
 
@@ -35,7 +47,7 @@ _SAFETY_RATINGS = [
 ]
 
 
-def target(name: str) -> dict[str, str]:
+def target(name: str) -> dict[str, Any]:
     """`models/x` or `tunedModels/x` as the arguments of a verb."""
     if name.startswith("tunedModels/"):
         return {"tuned_model": tuned_model_id(name)}
@@ -81,22 +93,18 @@ def generation_config(request: Any) -> GenerationConfig:
     """The sampling settings of a GenerateContentRequest, checked."""
     _refuse_unsupported(request)
     asked = request.generation_config
-    given = optional(
-        asked,
-        "candidate_count",
-        "max_output_tokens",
-        "temperature",
-        "top_p",
-        "top_k",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-    )
+    given = optional(asked, *_RANGES, "seed")
     for name, (low, high) in _RANGES.items():
         if name in given and not low <= given[name] <= high:
             raise InvalidArgument.of(
                 f"generation_config.{name}", f"must be between {low} and {high}"
             )
+    given["logprobs"] = _top_logprobs(asked)
+    given["max_output_tokens"] = given.get("max_output_tokens") or None
+    return GenerationConfig(stop_sequences=_stop_sequences(asked), **given)
+
+
+def _stop_sequences(asked: Any) -> tuple[str, ...]:
     stop = tuple(asked.stop_sequences)
     longest = max(map(len, stop), default=1)
     if len(stop) > MAX_STOP_SEQUENCES or "" in stop or longest > MAX_STOP_CHARACTERS:
@@ -104,8 +112,16 @@ def generation_config(request: Any) -> GenerationConfig:
             "generation_config.stop_sequences",
             f"at most {MAX_STOP_SEQUENCES} strings, each of 1 to {MAX_STOP_CHARACTERS} characters",
         )
-    given["max_output_tokens"] = given.get("max_output_tokens") or None
-    return GenerationConfig(stop_sequences=stop, **given)
+    return stop
+
+
+def _top_logprobs(asked: Any) -> int | None:
+    """How many tokens to tell beside each one that was taken; None: no probabilities at all."""
+    if asked.response_logprobs:
+        return int(asked.logprobs)
+    if asked.logprobs:
+        raise InvalidArgument.of("generation_config.logprobs", "needs response_logprobs to be true")
+    return None
 
 
 _RANGES = {
@@ -116,7 +132,10 @@ _RANGES = {
     "top_k": (0, 2**31 - 1),
     "presence_penalty": (-2, 2),
     "frequency_penalty": (-2, 2),
+    "logprobs": (0, MAX_LOGPROBS),
 }
+_JSON_MODE = "JSON mode is not available yet: leave it out and ask for JSON in the prompt"
+_SCHEMAS = ("response_schema", "response_json_schema", "response_json_schema_ordered")
 
 
 def _refuse_unsupported(request: Any) -> None:
@@ -127,14 +146,16 @@ def _refuse_unsupported(request: Any) -> None:
         ):
             raise InvalidArgument.of(name, "is not supported by this server")
     asked = request.generation_config
-    if asked.response_mime_type not in ("", "text/plain"):
-        raise InvalidArgument.of(
-            "generation_config.response_mime_type", "only text/plain is supported by this server"
-        )
     set_fields = {field.name for field, _ in asked.ListFields()}
-    for name in ("response_schema", "response_json_schema", "response_logprobs", "logprobs"):
-        if name in set_fields and getattr(asked, name):  # False and 0 ask for nothing.
-            raise InvalidArgument.of(f"generation_config.{name}", "is not supported by this server")
+    for name in _SCHEMAS:
+        if name in set_fields:
+            raise InvalidArgument.of(f"generation_config.{name}", _JSON_MODE)
+    if asked.response_mime_type not in ("", "text/plain"):
+        wanted_json = asked.response_mime_type == "application/json"
+        raise InvalidArgument.of(
+            "generation_config.response_mime_type",
+            _JSON_MODE if wanted_json else "must be text/plain",
+        )
     text = 1  # Modality.TEXT
     if "response_modalities" in set_fields and set(asked.response_modalities) != {text}:
         raise InvalidArgument.of(
@@ -148,20 +169,27 @@ def model_version(name: str) -> str:
 
 def answer(chunks: Iterable[Chunk], version: str, response_id: str) -> Json:
     """A whole GenerateContentResponse."""
-    texts: dict[int, list[str]] = {0: []}
-    last: dict[int, Chunk] = {}
+    pieces: dict[int, list[Chunk]] = {0: []}
     for chunk in chunks:
-        texts.setdefault(chunk.candidate, []).append(chunk.text)
-        last[chunk.candidate] = chunk
-    made = [
-        _candidate(
-            index, "".join(pieces), (last[index].finish_reason if index in last else None) or "STOP"
-        )
-        for index, pieces in sorted(texts.items())
-    ]
-    return _response(made, last, version, response_id) | {
+        pieces.setdefault(chunk.candidate, []).append(chunk)
+    whole = {index: _joined(index, of_one) for index, of_one in sorted(pieces.items())}
+    made = [_candidate(chunk, _logprobs(chunk)) for chunk in whole.values()]
+    return _response(made, whole, version, response_id) | {
         "promptFeedback": {"safetyRatings": _SAFETY_RATINGS}
     }
+
+
+def _joined(candidate: int, pieces: list[Chunk]) -> Chunk:
+    """All pieces of one candidate as one that ends it."""
+    last = pieces[-1] if pieces else Chunk("")
+    choices = chain.from_iterable(piece.logprobs or () for piece in pieces)
+    return replace(
+        last,
+        candidate=candidate,
+        text="".join(piece.text for piece in pieces),
+        finish_reason=last.finish_reason or "STOP",
+        logprobs=None if last.logprobs is None else tuple(choices),
+    )
 
 
 def answer_pieces(
@@ -170,19 +198,24 @@ def answer_pieces(
     """One GenerateContentResponse per piece of the answer, each with the new text only.
     Closing it closes `chunks`, which stops the work."""
     last: dict[int, Chunk] = {}
+    logprobs: dict[int, list[float]] = {}
     first = True
     with stopping(chunks):
         for chunk in chunks:
             last[chunk.candidate] = chunk
+            so_far = logprobs.setdefault(chunk.candidate, [])
+            so_far += _logprobs(chunk)
             if chunk.text or chunk.finish_reason:
-                made = [_candidate(chunk.candidate, chunk.text, chunk.finish_reason)]
+                made = [_candidate(chunk, so_far)]
                 piece = _response(made, last, version, response_id)
                 if first:
                     piece["promptFeedback"] = {"safetyRatings": _SAFETY_RATINGS}
                 first = False
                 yield piece
         if first:
-            yield _response([_candidate(0, "", "STOP")], last, version, response_id)
+            yield _response(
+                [_candidate(Chunk("", finish_reason="STOP"), [])], last, version, response_id
+            )
 
 
 @contextmanager
@@ -196,12 +229,39 @@ def stopping(chunks: Iterator[Chunk]) -> Iterator[None]:
             close()
 
 
-def _candidate(index: int, text: str, finish_reason: str | None) -> Json:
+def _candidate(chunk: Chunk, logprobs: list[float]) -> Json:
+    """A candidate, or a piece of one; `logprobs` are those of all its tokens so far."""
     # A part is there even when it is empty, and index 0 although it is zero: clients read both.
-    made: Json = {"content": {"parts": [{"text": text}], "role": "model"}}
-    if finish_reason:
-        made["finishReason"] = finish_reason
-    return made | {"index": index, "safetyRatings": _SAFETY_RATINGS}
+    made: Json = {"content": {"parts": [{"text": chunk.text}], "role": "model"}}
+    if chunk.finish_reason:
+        made["finishReason"] = chunk.finish_reason
+    made |= {"index": chunk.candidate, "safetyRatings": _SAFETY_RATINGS}
+    if chunk.finish_reason and logprobs:
+        made["avgLogprobs"] = fmean(logprobs)
+    if chunk.logprobs is not None:
+        made["logprobsResult"] = _logprobs_result(chunk.logprobs)
+    return made
+
+
+def _logprobs(chunk: Chunk) -> list[float]:
+    return [choice.chosen.logprob for choice in chunk.logprobs or ()]
+
+
+def _logprobs_result(choices: tuple[TokenChoice, ...]) -> Json:
+    made: Json = {"chosenCandidates": [_token(choice.chosen) for choice in choices]}
+    if any(choice.top for choice in choices):
+        made["topCandidates"] = [
+            {"candidates": [_token(token) for token in choice.top]} for choice in choices
+        ]
+    return made
+
+
+def _token(token: TokenLogprob) -> Json:
+    return {
+        "token": token.text,
+        "tokenId": token.id,
+        "logProbability": shortest(token.logprob),
+    }
 
 
 def _response(
@@ -215,6 +275,8 @@ def _response(
             "promptTokenCount": prompt,
             "candidatesTokenCount": output,
             "totalTokenCount": prompt + output,
+            "promptTokensDetails": _text_tokens(prompt),
+            "candidatesTokensDetails": _text_tokens(output),
         },
         "modelVersion": version,
         "responseId": response_id,
@@ -222,5 +284,8 @@ def _response(
 
 
 def token_count(total: int) -> Json:
-    details = [{"modality": "TEXT", "tokenCount": total}]
-    return {"totalTokens": total, "promptTokensDetails": details}
+    return {"totalTokens": total, "promptTokensDetails": _text_tokens(total)}
+
+
+def _text_tokens(count: int) -> list[Json]:
+    return [{"modality": "TEXT", "tokenCount": count}]

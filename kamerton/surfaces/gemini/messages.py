@@ -1,20 +1,16 @@
 """Nouns to published messages and back.
 
-Requests come as the published message classes. Answers are written straight into the JSON
+Requests come as published message classes. Answers are written straight into the JSON
 mapping of those messages: an operation is asked for in tight loops, and the general serializer
-takes some 5 ms for one with 400 snapshots. `published` makes the message itself.
+takes some 5 ms for one with 400 snapshots.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
-
-from google.longrunning import operations_pb2
-from google.protobuf import json_format
 
 from kamerton.errors import InvalidArgument, NotFound, Violation, by_name
 from kamerton.surfaces.body import Json
@@ -25,28 +21,11 @@ from kamerton.types import (
     Example,
     Failure,
     Operation,
+    Permission,
     Snapshot,
     State,
     TunedModel,
 )
-
-with warnings.catch_warnings():
-    # Their newest clients announce which version of Python they will stop working with.
-    warnings.simplefilter("ignore", FutureWarning)
-    from google.ai import generativelanguage_v1beta as _types
-
-ListModelsRequest = _types.ListModelsRequest.pb()
-GetModelRequest = _types.GetModelRequest.pb()
-CreateTunedModelRequest = _types.CreateTunedModelRequest.pb()
-GetTunedModelRequest = _types.GetTunedModelRequest.pb()
-ListTunedModelsRequest = _types.ListTunedModelsRequest.pb()
-UpdateTunedModelRequest = _types.UpdateTunedModelRequest.pb()
-DeleteTunedModelRequest = _types.DeleteTunedModelRequest.pb()
-GenerateContentRequest = _types.GenerateContentRequest.pb()
-CountTokensRequest = _types.CountTokensRequest.pb()
-GetOperationRequest = operations_pb2.GetOperationRequest
-ListOperationsRequest = operations_pb2.ListOperationsRequest
-CancelOperationRequest = operations_pb2.CancelOperationRequest
 
 MAX_SNAPSHOTS = 400
 MAX_NAME = 200
@@ -84,6 +63,14 @@ def operation_ids(name: str) -> tuple[str, str]:
         r"tunedModels/([a-z0-9-]{1,63})/operations/([a-z0-9-]{1,63})", name, "operation"
     )
     return tuned_model, operation_id
+
+
+def permission_ids(name: str) -> tuple[str, str]:
+    """`x` and `y` of `tunedModels/x/permissions/y`."""
+    tuned_model, permission_id = _ids(
+        r"tunedModels/([a-z0-9-]{1,63})/permissions/([a-z0-9]{1,18})", name, "permission"
+    )
+    return tuned_model, permission_id
 
 
 def _ids(pattern: str, name: str, what: str) -> tuple[str, ...]:
@@ -207,11 +194,10 @@ def _thinned(snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
 
 
 def create_arguments(request: Any) -> dict[str, Any]:
-    """A CreateTunedModelRequest as the arguments of `tuned_models.create`."""
+    """A CreateTunedModelRequest as the arguments of `tuned_models.create`, but the examples."""
     asked = request.tuned_model
     return {
         **_parent(asked),
-        "examples": _examples(asked.tuning_task),
         "tuned_model_id": request.tuned_model_id,
         "display_name": asked.display_name,
         "description": asked.description,
@@ -226,6 +212,8 @@ def create_arguments(request: Any) -> dict[str, Any]:
         ),
     }
 
+
+FILE_URI = "tuned_model.tuning_task.training_data.file_uri"
 
 CREATE_FIELDS = {
     "examples": "tuned_model.tuning_task.training_data.examples.examples",
@@ -262,12 +250,12 @@ def _parent(asked: Any) -> dict[str, Any]:
     return {"base_model": name.removeprefix("models/"), "asked_base_model": name}
 
 
-def _examples(tuning_task: Any) -> list[Example]:
-    examples = tuning_task.training_data.examples.examples
-    if not examples:
+def examples(tuning_task: Any) -> list[Example]:
+    found = tuning_task.training_data.examples.examples
+    if not found:
         field = "tuned_model.tuning_task.training_data"
         raise InvalidArgument(MISSING_DATA, (Violation(field, "is missing"),))
-    return [Example.pair(example.text_input, example.output) for example in examples]
+    return [Example.pair(example.text_input, example.output) for example in found]
 
 
 def patch_changes(request: Any) -> dict[str, Any]:
@@ -344,12 +332,47 @@ def _failure(failure: Failure) -> Json:
     return {"code": errors.status(by_name(failure.kind)).code, "message": failure.message}
 
 
+# --- permissions ---------------------------------------------------------------------------------
+
+PERMISSION_FIELDS = {
+    name: f"permission.{name}" for name in ("grantee_type", "email_address", "role")
+}
+"""Where the arguments of the verbs on permissions stand in the request."""
+
+
+def permission(tuned_model_id: str, noun: Permission) -> Json:
+    return {
+        "name": f"tunedModels/{tuned_model_id}/permissions/{noun.id}",
+        "granteeType": noun.grantee_type,
+        **_present(emailAddress=noun.email),
+        "role": noun.role,
+    }
+
+
+def permission_arguments(asked: Any) -> Json:
+    """A Permission as the arguments of `permissions.create`."""
+    return {
+        "grantee_type": _chosen(asked, "grantee_type"),
+        "email": asked.email_address,
+        "role": _chosen(asked, "role"),
+    }
+
+
+def new_role(request: Any) -> Any:
+    """What an UpdatePermissionRequest wants the role to be."""
+    if wrong := [path for path in request.update_mask.paths if path not in ("role", "*")]:
+        raise InvalidArgument.of("update_mask", f"{wrong[0][:100]!r} cannot be changed; role can")
+    return _chosen(request.permission, "role")
+
+
+def _chosen(holder: Any, field: str) -> str | None:
+    """The name of an enum's value; None for the unspecified zero."""
+    value = getattr(holder, field)
+    names = holder.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
+    return str(names[value].name) if value in names and value != 0 else None
+
+
 # --- both ways -----------------------------------------------------------------------------------
-
-
-def published(made: Json, kind: Any) -> Any:
-    """An answer as a message of class `kind`, without our additions."""
-    return json_format.ParseDict(made, kind(), ignore_unknown_fields=True)
 
 
 def _present(**fields: Any) -> Json:

@@ -2,56 +2,72 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from kamerton.errors import Cancelled, InvalidArgument
-from kamerton.service import generation, operations, tuned_models
+from kamerton.errors import Cancelled, InvalidArgument, Unimplemented
+from kamerton.service import generation, models, operations, permissions, tuned_models
 from kamerton.service.app import App
 from kamerton.surfaces.body import Json
-from kamerton.surfaces.gemini import answers, messages
+from kamerton.surfaces.gemini import answers, messages, published
 from kamerton.surfaces.gemini.errors import wire_fields
 from kamerton.types import Caller, Chunk
 
 _MAX_PAGE = 1000
+_MAX_WAIT = 600.0
+"""Seconds that one call may wait for an operation."""
 _CONFIG_FIELDS = {
     name: f"generation_config.{name}"
     for name in ("temperature", "top_p", "top_k", "max_output_tokens", "candidate_count")
 }
 
 
-def list_models(app: App, caller: Caller, request: Any) -> Json:
-    models = sorted(app.catalog.list(), key=lambda model: model.name)
-    after = _page_start(request.page_token)
-    rest = [model for model in models if model.name > after]
-    page = rest[: _page_size(request, 50)]
-    token = _page_token(page[-1].name) if len(page) < len(rest) else ""
-    return _listed("models", map(messages.model, page), token)
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a method: who makes it, and what the published messages have no place for."""
+
+    app: App
+    caller: Caller
+    address: str = ""
+    """`scheme://host` under which the client knows this server."""
+    file_uri: str = ""
+    """Of a file with the training data, instead of examples in the request."""
+    gone: Callable[[], bool] = lambda: False
+    """Says that nobody waits for the answer any more."""
+
+    @property
+    def who(self) -> tuple[App, Caller]:
+        """What every verb is given first."""
+        return self.app, self.caller
 
 
-def get_model(app: App, caller: Caller, request: Any) -> Json:
+def list_models(call: Call, request: Any) -> Json:
+    page = models.list_(*call.who, page_size=_page_size(request, 50), page_token=request.page_token)
+    return _listed("models", map(messages.model, page.items), page.next_page_token)
+
+
+def get_model(call: Call, request: Any) -> Json:
     asked = request.name.removeprefix("models/")
-    return messages.model(app.catalog.find(asked), asked)
+    return messages.model(models.get(*call.who, asked), asked)
 
 
-def create_tuned_model(app: App, caller: Caller, request: Any) -> Json:
+def create_tuned_model(call: Call, request: Any) -> Json:
     arguments = messages.create_arguments(request)
+    arguments["examples"] = messages.examples(request.tuned_model.tuning_task)
     with wire_fields(messages.CREATE_FIELDS):
-        return messages.operation(tuned_models.create(app, caller, **arguments))
+        return messages.operation(tuned_models.create(*call.who, **arguments))
 
 
-def get_tuned_model(app: App, caller: Caller, request: Any) -> Json:
+def get_tuned_model(call: Call, request: Any) -> Json:
     id = messages.tuned_model_id(request.name)
-    return messages.tuned_model(tuned_models.get(app, caller, id))
+    return messages.tuned_model(tuned_models.get(*call.who, id))
 
 
-def list_tuned_models(app: App, caller: Caller, request: Any) -> Json:
+def list_tuned_models(call: Call, request: Any) -> Json:
     page = tuned_models.list_(
-        app,
-        caller,
+        *call.who,
         page_size=_page_size(request, 10),
         page_token=request.page_token,
         filter=request.filter,
@@ -59,33 +75,32 @@ def list_tuned_models(app: App, caller: Caller, request: Any) -> Json:
     return _listed("tunedModels", map(messages.tuned_model, page.items), page.next_page_token)
 
 
-def update_tuned_model(app: App, caller: Caller, request: Any) -> Json:
+def update_tuned_model(call: Call, request: Any) -> Json:
     id = messages.tuned_model_id(request.tuned_model.name)
     changes = messages.patch_changes(request)
     with wire_fields(messages.CREATE_FIELDS):
-        return messages.tuned_model(tuned_models.patch(app, caller, id, changes))
+        return messages.tuned_model(tuned_models.patch(*call.who, id, changes))
 
 
-def delete_tuned_model(app: App, caller: Caller, request: Any) -> Json:
-    tuned_models.delete(app, caller, messages.tuned_model_id(request.name))
+def delete_tuned_model(call: Call, request: Any) -> Json:
+    tuned_models.delete(*call.who, messages.tuned_model_id(request.name))
     return {}
 
 
-def cancel_tuned_model(app: App, caller: Caller, request: Any) -> Json:
-    tuned_models.cancel(app, caller, messages.tuned_model_id(request.name))
+def cancel_tuned_model(call: Call, request: Any) -> Json:
+    tuned_models.cancel(*call.who, messages.tuned_model_id(request.name))
     return {}
 
 
-def get_operation(app: App, caller: Caller, request: Any) -> Json:
-    return messages.operation(operations.get(app, caller, *messages.operation_ids(request.name)))
+def get_operation(call: Call, request: Any) -> Json:
+    return messages.operation(operations.get(*call.who, *messages.operation_ids(request.name)))
 
 
-def list_operations(app: App, caller: Caller, request: Any) -> Json:
+def list_operations(call: Call, request: Any) -> Json:
     """Those of the tuned model that `name` names, or all of the caller's."""
     everything = request.name in ("", "operations")
     page = operations.list_(
-        app,
-        caller,
+        *call.who,
         None if everything else messages.tuned_model_id(request.name),
         page_size=_page_size(request, 50),
         page_token=request.page_token,
@@ -93,42 +108,93 @@ def list_operations(app: App, caller: Caller, request: Any) -> Json:
     return _listed("operations", map(messages.operation, page.items), page.next_page_token)
 
 
-def cancel_operation(app: App, caller: Caller, request: Any) -> Json:
-    operations.cancel(app, caller, *messages.operation_ids(request.name))
+def wait_operation(call: Call, request: Any) -> Json:
+    """The operation when it is done, or as it is when the time the caller gave is over."""
+    asked = request.timeout.seconds + request.timeout.nanos / 1e9
+    if asked < 0:
+        raise InvalidArgument.of("timeout", "must not be negative")
+    seconds = min(asked, _MAX_WAIT) if request.HasField("timeout") else _MAX_WAIT
+    ids = messages.operation_ids(request.name)
+    return messages.operation(operations.wait(*call.who, *ids, seconds=seconds, gone=call.gone))
+
+
+def delete_operation(call: Call, request: Any) -> Json:
+    raise Unimplemented("An operation lives as long as its tuned model; delete that instead.")
+
+
+def cancel_operation(call: Call, request: Any) -> Json:
+    operations.cancel(*call.who, *messages.operation_ids(request.name))
     return {}
 
 
-def generate_content(
-    app: App, caller: Caller, request: Any, gone: Callable[[], bool] = lambda: False
-) -> Json:
-    """The whole answer; given up when `gone` says that nobody waits for it any more."""
-    chunks = _generate(app, caller, request)
+def create_permission(call: Call, request: Any) -> Json:
+    id = messages.tuned_model_id(request.parent)
+    arguments = messages.permission_arguments(request.permission)
+    with wire_fields(messages.PERMISSION_FIELDS):
+        return messages.permission(id, permissions.create(*call.who, id, **arguments))
+
+
+def get_permission(call: Call, request: Any) -> Json:
+    ids = messages.permission_ids(request.name)
+    return messages.permission(ids[0], permissions.get(*call.who, *ids))
+
+
+def list_permissions(call: Call, request: Any) -> Json:
+    id = messages.tuned_model_id(request.parent)
+    page = permissions.list_(
+        *call.who, id, page_size=_page_size(request, 10), page_token=request.page_token
+    )
+    listed = (messages.permission(id, found) for found in page.items)
+    return _listed("permissions", listed, page.next_page_token)
+
+
+def update_permission(call: Call, request: Any) -> Json:
+    ids = messages.permission_ids(request.permission.name)
+    role = messages.new_role(request)
+    with wire_fields(messages.PERMISSION_FIELDS):
+        return messages.permission(ids[0], permissions.patch(*call.who, *ids, role))
+
+
+def delete_permission(call: Call, request: Any) -> Json:
+    permissions.delete(*call.who, *messages.permission_ids(request.name))
+    return {}
+
+
+def transfer_ownership(call: Call, request: Any) -> Json:
+    id = messages.tuned_model_id(request.name)
+    permissions.transfer_ownership(*call.who, id, request.email_address)
+    return {}
+
+
+def generate_content(call: Call, request: Any) -> Json:
+    """The whole answer; given up when nobody waits for it any more."""
+    chunks = _generate(call, request)
     version = answers.model_version(request.model)
-    return answers.answer(_until(gone, chunks), version, _response_id())
+    return answers.answer(_until(call.gone, chunks), version, _response_id())
 
 
-def stream_generate_content(app: App, caller: Caller, request: Any) -> Generator[Json, None, None]:
+def stream_generate_content(call: Call, request: Any) -> Generator[Json, None, None]:
     """The answer in pieces; what is wrong with the request is raised at once."""
-    chunks = _generate(app, caller, request)
+    chunks = _generate(call, request)
     version = answers.model_version(request.model)
     return answers.answer_pieces(chunks, version, _response_id())
 
 
-def count_tokens(app: App, caller: Caller, request: Any) -> Json:
+def count_tokens(call: Call, request: Any) -> Json:
     asked = request.generate_content_request
     if request.contents:
-        asked = messages.GenerateContentRequest(contents=request.contents)
+        asked = published.GenerateContentRequest(contents=request.contents)
     contents = answers.contents(asked)
     target = answers.target(request.model)
-    return answers.token_count(generation.count_tokens(app, caller, **target, contents=contents))
+    return answers.token_count(generation.count_tokens(*call.who, **target, contents=contents))
 
 
-def _generate(app: App, caller: Caller, request: Any) -> Iterator[Chunk]:
+def _generate(call: Call, request: Any) -> Iterator[Chunk]:
     contents = answers.contents(request)
     config = answers.generation_config(request)
     target = answers.target(request.model)
     with wire_fields(_CONFIG_FIELDS):
-        return generation.generate(app, caller, **target, contents=contents, config=config)
+        return generation.generate(*call.who, **target, contents=contents, config=config)
 
 
 def _until(gone: Callable[[], bool], chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -156,15 +222,3 @@ def _page_size(request: Any, default: int) -> int:
     if request.page_size < 0:
         raise InvalidArgument.of("page_size", "must not be negative")
     return min(request.page_size or default, _MAX_PAGE)
-
-
-def _page_token(name: str) -> str:
-    return base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
-
-
-def _page_start(token: str) -> str:
-    try:
-        padded = token + "=" * (-len(token) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidArgument.of("page_token", "is not one that this server gave") from None

@@ -1,4 +1,4 @@
-"""The Gemini API over HTTP and JSON: a line per route."""
+"""The Gemini API over HTTP and JSON: requests to messages, answers to bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -17,20 +16,19 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
-from kamerton import types
 from kamerton.errors import (
     InvalidArgument,
     KamertonError,
-    NotFound,
     ResourceExhausted,
-    Unimplemented,
 )
 from kamerton.service import access
 from kamerton.service.app import App
-from kamerton.surfaces import body, unexpected
+from kamerton.surfaces import address, body, unexpected
 from kamerton.surfaces.body import Json
-from kamerton.surfaces.gemini import answers, errors, form, messages, methods
-from kamerton.surfaces.gemini.errors import MethodNotAllowed
+from kamerton.surfaces.gemini import answers, errors, form, messages
+from kamerton.surfaces.gemini.methods import Call
+from kamerton.surfaces.gemini.routes import Route, find
+from kamerton.surfaces.gemini.rpcs import check_rights
 from kamerton.surfaces.gemini.streams import (
     ArrayFrame,
     Pieces,
@@ -42,160 +40,14 @@ from kamerton.surfaces.gemini.streams import (
 from kamerton.types import Caller
 
 T = TypeVar("T")
-Method = Callable[[App, Caller, Any], Any]
-
 VERSIONS = ("v1beta", "v1", "v1alpha")
-VERBS = frozenset(
-    {
-        "generateContent",
-        "streamGenerateContent",
-        "countTokens",
-        "cancel",
-        "transferOwnership",
-        "wait",
-        "batchGenerateContent",
-        "embedContent",
-    }
-)
-"""What may follow the last colon of a path; any other colon belongs to a name."""
-
-_MEBIBYTE = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One line of the table, written as in Google's own annotations: `{name=models/*}` puts what
-    it matches into the request's field `name`, and `body` says which field the body is ("*" for
-    the request itself)."""
-
-    http_method: str
-    template: str
-    scope: types.Scope | None
-    """What the credential must allow; None needs no credential."""
-    request: Any
-    method: Method
-    body: str = ""
-    strict: bool = False
-    """Unknown names are refused."""
-    limit: int = 20 * _MEBIBYTE
-
-
-_TUNED = "{name=tunedModels/*}"
-_OPERATION = "{name=tunedModels/*/operations/*}"
-
-ROUTES = (
-    Route("GET", "models", "infer", messages.ListModelsRequest, methods.list_models),
-    Route("GET", "{name=models/*}", "infer", messages.GetModelRequest, methods.get_model),
-    Route(
-        "POST",
-        "tunedModels",
-        "tuning",
-        messages.CreateTunedModelRequest,
-        methods.create_tuned_model,
-        body="tuned_model",
-        strict=True,
-        limit=64 * _MEBIBYTE,
-    ),
-    Route(
-        "GET", "tunedModels", "infer", messages.ListTunedModelsRequest, methods.list_tuned_models
-    ),
-    Route("GET", _TUNED, "infer", messages.GetTunedModelRequest, methods.get_tuned_model),
-    Route(
-        "PATCH",
-        "{tuned_model.name=tunedModels/*}",
-        "tuning",
-        messages.UpdateTunedModelRequest,
-        methods.update_tuned_model,
-        body="tuned_model",
-        strict=True,
-    ),
-    Route("DELETE", _TUNED, "tuning", messages.DeleteTunedModelRequest, methods.delete_tuned_model),
-    Route(
-        "POST",
-        _TUNED + ":cancel",
-        "tuning",
-        messages.CancelOperationRequest,
-        methods.cancel_tuned_model,
-    ),
-    Route("GET", "operations", "infer", messages.ListOperationsRequest, methods.list_operations),
-    Route(
-        "GET",
-        _TUNED + "/operations",
-        "infer",
-        messages.ListOperationsRequest,
-        methods.list_operations,
-    ),
-    Route("GET", _OPERATION, "infer", messages.GetOperationRequest, methods.get_operation),
-    Route(
-        "POST",
-        _OPERATION + ":cancel",
-        "tuning",
-        messages.CancelOperationRequest,
-        methods.cancel_operation,
-    ),
-    *(
-        Route("POST", f"{{model={kind}/*}}:{verb}", "infer", request, method, body="*")
-        for kind in ("models", "tunedModels")
-        for verb, request, method in (
-            ("generateContent", messages.GenerateContentRequest, methods.generate_content),
-            (
-                "streamGenerateContent",
-                messages.GenerateContentRequest,
-                methods.stream_generate_content,
-            ),
-            ("countTokens", messages.CountTokensRequest, methods.count_tokens),
-        )
-    ),
-)
 
 
 def routes(app: App) -> list[StarletteRoute]:
     """Everything under the version prefixes."""
+    check_rights()
     surface = _Surface(app)
     return [StarletteRoute(f"/{version}/{{path:path}}", surface) for version in VERSIONS]
-
-
-# --- from a path to a line of the table ----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Matcher:
-    route: Route
-    pattern: re.Pattern[str]
-    field: str
-    verb: str
-
-
-def _matcher(route: Route) -> _Matcher:
-    template, _, verb = route.template.partition(":")
-    found = re.search(r"\{([a-z_.]+)=([^}]+)\}", template)
-    field = found[1] if found else ""
-    pattern = re.sub(r"\{[a-z_.]+=([^}]+)\}", r"(\1)", template).replace("*", "[^/]+")
-    return _Matcher(route, re.compile(pattern), field, verb)
-
-
-_MATCHERS = tuple(map(_matcher, ROUTES))
-
-
-def _split_verb(path: str) -> tuple[str, str]:
-    start, colon, end = path.rpartition(":")
-    return (start, end) if colon and end in VERBS else (path, "")
-
-
-def _find(http_method: str, path: str) -> tuple[Route, dict[str, str]]:
-    """The line for a request, and the field that its path fills."""
-    name, verb = _split_verb(path)
-    known = False
-    for matcher in _MATCHERS:
-        if matcher.verb == verb and (found := matcher.pattern.fullmatch(name)):
-            if matcher.route.http_method == http_method:
-                return matcher.route, {matcher.field: found[1]} if matcher.field else {}
-            known = True
-    if known:
-        raise MethodNotAllowed(f"{http_method[:20]} is not supported on this path.")
-    if verb:
-        raise Unimplemented(f"{verb} is not supported by this server.")
-    raise NotFound("There is nothing at this path; see the API reference for the paths there are.")
 
 
 # --- from HTTP to a request message --------------------------------------------------------------
@@ -211,22 +63,47 @@ def _credentials(request: Request) -> dict[str, str | None]:
     return {"bearer": token.strip() if scheme.lower() == "bearer" else None, "key": key or None}
 
 
-def _message(route: Route, path_fields: Mapping[str, str], query: QueryParams, raw: bytes) -> Any:
+def _message(route: Route, path_fields: Mapping[str, str], query: QueryParams, given: Json) -> Any:
     """The request message that path, query and body make together."""
-    given: Json = body.parse(raw) if route.body else {}
-    if route.body == "tuned_model":
-        given = _wrapped(given) | _query_fields(route, query)
-    elif route.body == "*":
-        given.pop("model", None)  # the path decides
+    if route.body == "*":
+        given = {name: value for name, value in given.items() if name not in path_fields}
+    elif route.body:
+        given = {**given, **_query_fields(route, query)}
     else:
         given = _query_fields(route, query)
-    message = form.message(given, route.request, strict=route.strict, ignored=answers.IGNORED)
+    message = form.message(given, route.rpc.request, strict=route.strict, ignored=answers.IGNORED)
     for field, value in path_fields.items():
         *holders, last = field.split(".")
         setattr(functools.reduce(getattr, holders, message), last, value)
     if route.http_method == "PATCH":
-        message.update_mask.paths[:] = _mask(query, given["tuned_model"])
+        message.update_mask.paths[:] = _mask(query, given[route.body])
     return message
+
+
+def _body(route: Route, raw: bytes) -> Json:
+    """The body under the name of the field that it fills."""
+    given = body.parse(raw) if route.body else {}
+    if route.body == "tuned_model":
+        return _wrapped(given)
+    return given if route.body in ("", "*") else {route.body: given}
+
+
+def _lifted_file_uri(given: Json) -> str:
+    """Takes `trainingData.fileUri` out of a tuned model: the published messages lack it."""
+    inner: Any = given.get("tuned_model")
+    for names in (("tuningTask", "tuning_task"), ("trainingData", "training_data")):
+        if not isinstance(inner, dict):
+            return ""
+        inner = next((inner[name] for name in names if name in inner), None)
+    if not isinstance(inner, dict):
+        return ""
+    found = [inner.pop(name) for name in ("fileUri", "file_uri") if name in inner]
+    uri = next((value for value in found if value is not None), "")
+    if not isinstance(uri, str):
+        raise InvalidArgument.of(messages.FILE_URI, "must be a string, such as files/abc")
+    if uri and inner:
+        raise InvalidArgument.of(messages.FILE_URI, "cannot be given together with examples")
+    return uri
 
 
 def _wrapped(given: Json) -> Json:
@@ -247,20 +124,20 @@ def _query_fields(route: Route, query: QueryParams) -> Json:
     """The request's own plain fields, by either spelling; everything else in a query is ignored."""
     return {
         field.name: query[name]
-        for field in route.request.DESCRIPTOR.fields
+        for field in route.rpc.request.DESCRIPTOR.fields
         if field.message_type is None
         for name in form.names(field)
         if name in query
     }
 
 
-def _mask(query: QueryParams, tuned_model: Json) -> list[str]:
+def _mask(query: QueryParams, resource: Json) -> list[str]:
     """Fields to change, in snake_case: those asked for, or without a mask those in the body."""
     asked = query.get("updateMask") or query.get("update_mask") or ""
     if asked:
         return [_snake_case(path.strip()) for path in asked.split(",")]
-    present = {_snake_case(name) for name, value in tuned_model.items() if value is not None}
-    return [name for name in messages.WRITABLE if name in present]
+    present = {_snake_case(name) for name, value in resource.items() if value is not None}
+    return [name for name in (*messages.WRITABLE, "role") if name in present]
 
 
 def _snake_case(name: str) -> str:
@@ -282,7 +159,7 @@ class _Surface:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        route, path_fields = _find(request.method, scope["path_params"]["path"])
+        route, path_fields = find(request.method, scope["path_params"]["path"])
         query = request.query_params
         alt = _system_parameter(query, "alt").partition(";")[0]
         if alt not in ("", "json", "sse"):
@@ -293,32 +170,32 @@ class _Surface:
             admitted = await to_thread.run_sync(self._admit, route, credentials)
             raw = await body.read(request.stream(), request.headers, route.limit)
 
-        def call(method: Method) -> Any:
+        def call(gone: Callable[[], bool] = lambda: False) -> Any:
             caller = admitted or self._admit(route, credentials)
-            return method(self._app, caller, _message(route, path_fields, query, raw))
+            given = _body(route, raw)
+            uri = _lifted_file_uri(given)
+            made = Call(self._app, caller, address.own(request, self._app.settings), uri, gone)
+            return route.rpc.function(made, _message(route, path_fields, query, given))
 
         pretty = _system_parameter(query, "prettyPrint").lower() not in ("false", "0")
-        if route.method is methods.stream_generate_content:
+        if route.rpc.streams:
             with self._place():
-                opening = functools.partial(call, route.method)
-                stream = self._stream(opening, alt == "sse", pretty, send)
+                stream = self._stream(call, alt == "sse", pretty, send)
                 await unless_gone(receive, stream)
             return
-        if route.method is methods.generate_content:
+        if route.rpc.takes_long:
             with self._place():
                 content = await self._whole_answer(call, pretty, receive)
         else:
-            content = await to_thread.run_sync(lambda: encode(call(route.method), pretty))
+            content = await to_thread.run_sync(lambda: encode(call(), pretty))
         response = Response(
             content + b"\n" if pretty else content, media_type="application/json; charset=UTF-8"
         )
         await response(scope, receive, send)
 
     def _admit(self, route: Route, credentials: dict[str, str | None]) -> Caller:
-        if route.scope is None:
-            return Caller(owner="", scopes=frozenset())
         caller = access.authenticate(self._app, **credentials)
-        access.require(caller, route.scope)
+        access.require(caller, route.rpc.verb)
         return caller
 
     @contextmanager
@@ -332,13 +209,12 @@ class _Surface:
             self._answers -= 1
 
     async def _whole_answer(
-        self, call: Callable[[Method], Any], pretty: bool, receive: Receive
+        self, call: Callable[[Callable[[], bool]], Json], pretty: bool, receive: Receive
     ) -> bytes:
         gone = threading.Event()
-        method = functools.partial(methods.generate_content, gone=gone.is_set)
         try:
             return await unless_gone(
-                receive, self._in_answer_thread(lambda: encode(call(method), pretty))
+                receive, self._in_answer_thread(lambda: encode(call(gone.is_set), pretty))
             )
         finally:
             gone.set()

@@ -16,6 +16,7 @@ import uvicorn
 
 from kamerton.errors import InvalidKey, NotFound, PermissionDenied, Unauthenticated
 from kamerton.inference.catalog import Catalog
+from kamerton.service.access import RIGHTS
 from kamerton.settings import Settings
 from kamerton.surfaces import server
 from kamerton.types import (
@@ -24,12 +25,14 @@ from kamerton.types import (
     Hyperparameters,
     Operation,
     Page,
+    Permission,
     Scope,
     Snapshot,
     State,
     TunedModel,
 )
 
+PERMISSION = Permission("100000000000000001", "USER", "bob@x.org", "READER")
 START = datetime(2026, 11, 21, 8, 16, 11, 879270, tzinfo=UTC)
 SCOPES: dict[str, frozenset[Scope]] = {
     "owner-key": frozenset({"infer", "tuning"}),
@@ -48,7 +51,6 @@ def tuned_model(**changes: Any) -> TunedModel:
     made = TunedModel(
         id="next-number-4kq0x9v1c2ab",
         uid="secret-uid",
-        owner="owner@localhost",
         base_model="kamerton-nano-001",
         asked_base_model="models/gemini-1.0-pro-001",
         state=State.CREATING,
@@ -103,7 +105,8 @@ class Verbs:
             raise InvalidKey("API key not valid. Please pass a valid API key.")
         return Caller("owner@localhost", SCOPES[bearer or key or ""])
 
-    def require(self, caller: Caller, scope: Scope) -> None:
+    def require(self, caller: Caller, verb: str) -> None:
+        scope = RIGHTS[verb].scope
         if scope not in caller.scopes:
             raise PermissionDenied(f"the scope {scope} is missing")
 
@@ -136,6 +139,45 @@ class Verbs:
     def get_operation(self, app: Any, caller: Caller, model: str, operation_id: str) -> Operation:
         self.note("get_operation", tuned_model_id=model, operation_id=operation_id)
         return self.operation
+
+    def wait_operation(
+        self, app: Any, caller: Caller, model: str, operation_id: str, **arguments: Any
+    ) -> Operation:
+        self.note("wait_operation", **arguments)
+        return self.operation
+
+    def create_permission(
+        self, app: Any, caller: Caller, tuned_model_id: str, **arguments: Any
+    ) -> Permission:
+        self.note("create_permission", tuned_model_id=tuned_model_id, **arguments)
+        return PERMISSION
+
+    def get_permission(self, app: Any, caller: Caller, *ids: str) -> Permission:
+        self.note("get_permission", ids=ids)
+        return PERMISSION
+
+    def list_permissions(
+        self, app: Any, caller: Caller, tuned_model_id: str, **arguments: Any
+    ) -> Page[Permission]:
+        self.note("list_permissions", tuned_model_id=tuned_model_id, **arguments)
+        return Page((PERMISSION,))
+
+    def patch_permission(
+        self, app: Any, caller: Caller, tuned_model_id: str, permission_id: str, role: Any
+    ) -> Permission:
+        self.note(
+            "patch_permission",
+            tuned_model_id=tuned_model_id,
+            permission_id=permission_id,
+            role=role,
+        )
+        return PERMISSION
+
+    def delete_permission(self, app: Any, caller: Caller, *ids: str) -> None:
+        self.note("delete_permission", ids=ids)
+
+    def transfer_ownership(self, app: Any, caller: Caller, tuned_model_id: str, email: str) -> None:
+        self.note("transfer_ownership", tuned_model_id=tuned_model_id, email=email)
 
     def list_operations(
         self, app: Any, caller: Caller, model: str | None, **arguments: Any

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from kamerton.errors import InvalidArgument
-from kamerton.surfaces.gemini import answers, form, messages
+from kamerton.surfaces.gemini import answers, form, published
 
 
 def create(**tuned_model: Any) -> Any:
-    return form.message({"tunedModel": tuned_model}, messages.CreateTunedModelRequest, strict=True)
+    return form.message({"tunedModel": tuned_model}, published.CreateTunedModelRequest, strict=True)
 
 
 def hyperparameters(**given: Any) -> Any:
@@ -145,10 +145,10 @@ def test_a_generation_request_drops_what_is_new() -> None:
             "serviceTier": "x",
             "store": True,
         },
-        messages.GenerateContentRequest,
+        published.GenerateContentRequest,
         ignored=answers.IGNORED,
     )
-    assert made == messages.GenerateContentRequest(
+    assert made == published.GenerateContentRequest(
         contents=[{"parts": [{"text": "a"}]}], generation_config={"top_k": 5}
     )
 

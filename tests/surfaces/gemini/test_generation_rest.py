@@ -13,12 +13,12 @@ import pytest
 import requests
 
 from kamerton.errors import FailedPrecondition, ResourceExhausted
-from kamerton.surfaces.gemini import messages
+from kamerton.surfaces.gemini import published
 from kamerton.types import Chunk, Content, GenerationConfig
 from tests.surfaces.gemini.fake_service import Http, Serving, Verbs, fields, problem
 
 # The oldest published messages that we work with have no seed; it is ignored then.
-HAS_SEED = "seed" in messages.GenerateContentRequest().generation_config.DESCRIPTOR.fields_by_name
+HAS_SEED = "seed" in published.GenerateContentRequest().generation_config.DESCRIPTOR.fields_by_name
 TUNED = "tunedModels/next-number-4kq0x9v1c2ab"
 BASE = "models/gemini-1.5-pro"
 HI = {"parts": [{"text": "hi"}]}
@@ -120,7 +120,8 @@ def test_config(http: Http, verbs: Verbs) -> None:
         ({"stopSequences": "a"}, "stop_sequences"),
         ({"responseMimeType": "application/json"}, "response_mime_type"),
         ({"responseSchema": {"type": "STRING"}}, "response_schema"),
-        ({"responseLogprobs": True}, "response_logprobs"),
+        ({"responseLogprobs": True, "logprobs": 21}, "logprobs"),
+        ({"logprobs": 5}, "logprobs"),
         ({"responseModalities": ["IMAGE"]}, "response_modalities"),
         ({"responseModalities": ["TEXT", "AUDIO"]}, "response_modalities"),
     ],
@@ -175,6 +176,8 @@ def test_a_whole_answer(http: Http) -> None:
         "promptTokenCount": 5,
         "candidatesTokenCount": 2,
         "totalTokenCount": 7,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 5}],
+        "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 2}],
     }
     assert made["modelVersion"] == "next-number-4kq0x9v1c2ab" and made["responseId"]
 

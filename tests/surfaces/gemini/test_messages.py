@@ -12,7 +12,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import json_format
 
 from kamerton.inference.catalog import EMBEDDED
-from kamerton.surfaces.gemini import answers, messages
+from kamerton.surfaces.gemini import answers, messages, published
 from kamerton.surfaces.gemini.streams import encode
 from kamerton.types import Chunk, Failure, State
 from tests.surfaces.gemini.fake_service import START, operation, snapshots, tuned_model
@@ -203,9 +203,11 @@ def test_an_answer_of_several_candidates() -> None:
         "promptTokenCount": 5,
         "candidatesTokenCount": 5,
         "totalTokenCount": 10,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 5}],
+        "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 5}],
     }
-    published = messages.published(made, published_types.GenerateContentResponse.pb())
-    assert published.candidates[1].index == 1
+    message = published.message(made, published_types.GenerateContentResponse.pb())
+    assert message.candidates[1].index == 1
 
 
 def test_even_no_answer_has_a_part() -> None:
@@ -217,5 +219,5 @@ def test_even_no_answer_has_a_part() -> None:
 
 
 def test_an_answer_becomes_a_message_without_our_additions() -> None:
-    model = messages.published(messages.tuned_model(tuned_model()), published_types.TunedModel.pb())
+    model = published.message(messages.tuned_model(tuned_model()), published_types.TunedModel.pb())
     assert model.name == "tunedModels/next-number-4kq0x9v1c2ab"

@@ -280,8 +280,68 @@ def test_operations(http: Http, verbs: Verbs, version: str) -> None:
     for path, model in ((f"{MODEL}/operations", "next-number-4kq0x9v1c2ab"), ("operations", None)):
         assert len(http("GET", f"/{version}/{path}").json()["operations"]) == 1
         assert verbs.asked == {"tuned_model_id": model, "page_size": 50, "page_token": ""}
-    problem(http("DELETE", f"/{version}/{OPERATION}"), 405, "UNIMPLEMENTED")
-    problem(http("POST", f"/{version}/{OPERATION}:wait"), 501, "UNIMPLEMENTED")
+    problem(http("DELETE", f"/{version}/{OPERATION}"), 501, "UNIMPLEMENTED")
+    problem(http("PUT", f"/{version}/{OPERATION}"), 405, "UNIMPLEMENTED")
+
+
+def test_waiting_for_an_operation(http: Http, verbs: Verbs) -> None:
+    got = http("POST", f"/v1/{OPERATION}:wait", json={"timeout": "2.5s"}).json()
+    assert got["name"] == OPERATION
+    assert verbs.asked["seconds"] == 2.5
+    http("POST", f"/v1/{OPERATION}:wait")
+    assert verbs.asked["seconds"] == 600
+    wrong = http("POST", f"/v1/{OPERATION}:wait", json={"timeout": "-1s"})
+    assert "timeout" in problem(wrong, 400, "INVALID_ARGUMENT")["message"]
+    problem(http("POST", f"/v1/{OPERATION}:wait", json={"timeout": 5}), 400, "INVALID_ARGUMENT")
+
+
+# --- permissions ---------------------------------------------------------------------------------
+
+PERMISSION = f"{MODEL}/permissions/100000000000000001"
+
+
+@pytest.mark.parametrize("asked", [{"granteeType": 1, "role": 3}, {"role": "READER"}])
+def test_permissions(http: Http, verbs: Verbs, asked: dict[str, Any]) -> None:
+    body = {"grantee_type": "USER", "emailAddress": "bob@x.org", **asked}
+    shown = {
+        "name": PERMISSION,
+        "granteeType": "USER",
+        "emailAddress": "bob@x.org",
+        "role": "READER",
+    }
+    path = f"/v1beta/{MODEL}/permissions?%24alt=json%3Benum-encoding%3Dint"
+    assert http("POST", path, json=body).json() == shown
+    assert verbs.asked == {
+        "tuned_model_id": "next-number-4kq0x9v1c2ab",
+        "grantee_type": "USER",
+        "email": "bob@x.org",
+        "role": "READER",
+    }
+    assert http("GET", f"/v1/{MODEL}/permissions?pageSize=3").json() == {"permissions": [shown]}
+    assert verbs.asked["page_size"] == 3
+    assert http("GET", f"/v1/{PERMISSION}").json() == shown
+    assert http("DELETE", f"/v1/{PERMISSION}").text == "{}\n"
+
+
+def test_patch_of_a_permission_takes_only_the_role(http: Http, verbs: Verbs) -> None:
+    whole = {"name": PERMISSION, "granteeType": 1, "emailAddress": "bob@x.org", "role": 2}
+    for query in ("?updateMask=role", ""):
+        assert http("PATCH", f"/v1beta/{PERMISSION}{query}", json=whole).status_code == 200
+        assert verbs.asked == {
+            "tuned_model_id": "next-number-4kq0x9v1c2ab",
+            "permission_id": "100000000000000001",
+            "role": "WRITER",
+        }
+    wrong = http("PATCH", f"/v1beta/{PERMISSION}?updateMask=emailAddress", json=whole)
+    assert "email_address" in problem(wrong, 400, "INVALID_ARGUMENT")["message"]
+    wrong = http("PATCH", f"/v1beta/{PERMISSION}?updateMask=role", json={"rolle": 2})
+    assert "rolle" in problem(wrong, 400, "INVALID_ARGUMENT")["message"]
+
+
+def test_ownership_is_handed_over(http: Http, verbs: Verbs) -> None:
+    path = f"/v1beta/{MODEL}:transferOwnership"
+    assert http("POST", path, json={"emailAddress": "bob@x.org"}).json() == {}
+    assert verbs.asked["email"] == "bob@x.org"
 
 
 # --- credentials ---------------------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""The tables and the way to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from sqlalchemy import text
+
+from kamerton.store import credentials, operations, permissions, tuned_models
+from kamerton.store.database import Database
+from kamerton.types import Caller
+
+
+def test_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'kamerton.db'}")
+    database.migrate()
+    database.check()
+    database.migrate()  # Again changes nothing.
+
+
+def test_what_the_first_release_kept_is_all_there_afterwards(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'kamerton.db'}")
+    with database._alembic() as config:
+        command.upgrade(config, "0001")
+    with database.write() as session:
+        for table, row in OLD_ROWS:
+            names = ", ".join(row)
+            marks = ", ".join(f":{name}" for name in row)
+            session.execute(text(f"INSERT INTO {table} ({names}) VALUES ({marks})"), row)
+    database.migrate()
+    model = tuned_models.get(database, "numbers")
+    assert model is not None and [snapshot.mean_loss for snapshot in model.snapshots] == [7.5]
+    assert operations.get(database, "numbers", "op") is not None
+    assert permissions.role(database, "u1", Caller("ann@x.org")) == "OWNER"
+    assert permissions.role(database, "u1", Caller("bob@x.org")) is None
+    found = credentials.find(database, "k1")
+    assert found is not None
+    assert (found[0].kind, found[0].owner, found[1]) == ("key", "ann@x.org", "abc")
+    assert found[0].scopes == {"infer", "tuning"} and found[0].expire_time is None
+
+
+TIME = "2026-11-21 08:16:11.000000"
+OLD_ROWS: list[tuple[str, dict[str, object]]] = [
+    (
+        "tuned_models",
+        {
+            "uid": "u1",
+            "id": "numbers",
+            "owner": "Ann@x.org",
+            "base_model": "kamerton-nano-001",
+            "asked_base_model": "models/gemini-1.0-pro-001",
+            "display_name": "numbers",
+            "description": "",
+            "state": "ACTIVE",
+            "hyperparameters": '{"epoch_count": 5, "batch_size": 4, "learning_rate": 0.001, '
+            '"peak_learning_rate": 0.001}',
+            "example_count": 15,
+            "total_steps": 19,
+            "truncated_example_count": 0,
+            "temperature": 1.0,
+            "top_p": 0.95,
+            "top_k": 64,
+            "reader_project_numbers": "[]",
+            "create_time": TIME,
+            "update_time": TIME,
+        },
+    ),
+    (
+        "operations",
+        {
+            "id": "op",
+            "uid": "u1",
+            "create_time": TIME,
+            "done": True,
+            "cancelled": False,
+            "attempt": 1,
+            "attempts_without_progress": 0,
+        },
+    ),
+    (
+        "snapshots",
+        {"uid": "u1", "step": 1, "epoch": 1, "mean_loss": 7.5, "compute_time": TIME},
+    ),
+    (
+        "keys",
+        {
+            "id": "k1",
+            "secret_hash": "abc",
+            "owner": "Ann@x.org",
+            "scopes": '["infer", "tuning"]',
+            "create_time": TIME,
+        },
+    ),
+]
