@@ -143,11 +143,12 @@ def list_(
     access.require(caller, "tuned_models.list")
     bound = ("tunedModels", caller.owner, filter)
     after = pages.start(page_token, *bound)
-    asked = _filter(caller, filter)
+    asked = filter_of(caller, filter)
     return pages.page(*store.list_(app.database, asked, page_size, after), *bound)
 
 
-def _filter(caller: Caller, text: str) -> store.Filter:
+def filter_of(caller: Caller, text: str) -> store.Filter:
+    """The words of a filter as what must hold. Raises InvalidArgument."""
     words = text.split()
     if len(words) > FILTER_WORDS:
         raise InvalidArgument.of("filter", f"{len(words)} words, at most {FILTER_WORDS}")

@@ -15,6 +15,9 @@ from kamerton.surfaces.gemini import answers, messages, published
 from kamerton.surfaces.gemini.errors import wire_fields
 from kamerton.types import Caller, Chunk
 
+_NESTED_FIELDS = {
+    name: f"generate_content_request.{name}" for name in ("contents", "system_instruction")
+}
 _MAX_PAGE = 1000
 _MAX_WAIT = 600.0
 """Seconds that one call may wait for an operation."""
@@ -181,10 +184,13 @@ def stream_generate_content(call: Call, request: Any) -> Generator[Json, None, N
 
 
 def count_tokens(call: Call, request: Any) -> Json:
-    asked = request.generate_content_request
+    """Of plain contents, or of all that a whole generation request would send."""
     if request.contents:
         asked = published.GenerateContentRequest(contents=request.contents)
-    contents = answers.contents(asked)
+        contents = answers.contents(asked)
+    else:
+        with wire_fields(_NESTED_FIELDS):
+            contents = answers.contents(request.generate_content_request)
     target = answers.target(request.model)
     return answers.token_count(generation.count_tokens(*call.who, **target, contents=contents))
 

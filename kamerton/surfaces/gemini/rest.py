@@ -76,7 +76,8 @@ def _message(route: Route, path_fields: Mapping[str, str], query: QueryParams, g
         *holders, last = field.split(".")
         setattr(functools.reduce(getattr, holders, message), last, value)
     if route.http_method == "PATCH":
-        message.update_mask.paths[:] = _mask(query, given[route.body])
+        asked = message.update_mask.paths  # Beside a wrapped body; the query comes first.
+        message.update_mask.paths[:] = mask(query) or asked or _present(given[route.body])
     return message
 
 
@@ -131,11 +132,14 @@ def _query_fields(route: Route, query: QueryParams) -> Json:
     }
 
 
-def _mask(query: QueryParams, resource: Json) -> list[str]:
-    """Fields to change, in snake_case: those asked for, or without a mask those in the body."""
+def mask(query: QueryParams) -> list[str]:
+    """The fields to change that the query names, in snake_case."""
     asked = query.get("updateMask") or query.get("update_mask") or ""
-    if asked:
-        return [_snake_case(path.strip()) for path in asked.split(",")]
+    return [_snake_case(path.strip()) for path in asked.split(",")] if asked else []
+
+
+def _present(resource: Json) -> list[str]:
+    """Without any mask: all that can be changed and is there."""
     present = {_snake_case(name) for name, value in resource.items() if value is not None}
     return [name for name in (*messages.WRITABLE, "role") if name in present]
 

@@ -196,6 +196,13 @@ def test_count_tokens(http: Http, verbs: Verbs, model: str) -> None:
 # --- streams -------------------------------------------------------------------------------------
 
 
+def test_a_fault_in_a_nested_request_is_named_where_it_stands(http: Http) -> None:
+    body = {"generateContentRequest": {"contents": [{"parts": []}]}}
+    error = problem(http("POST", f"/v1/{TUNED}:countTokens", json=body), 400, "INVALID_ARGUMENT")
+    (violation,) = error["details"][0]["fieldViolations"]
+    assert violation["field"] == "generate_content_request.contents[0].parts"
+
+
 def test_a_stream_of_events(http: Http) -> None:
     answer = asked(http, "streamGenerateContent?alt=sse")
     assert answer.headers["content-type"] == "text/event-stream"

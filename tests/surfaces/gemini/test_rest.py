@@ -262,6 +262,12 @@ def test_patch_without_a_mask_writes_what_is_there(http: Http, verbs: Verbs) -> 
     assert patched(http, verbs, "", **wrapped) == {"top_p": 0.5}
 
 
+def test_patch_with_the_mask_beside_a_wrapped_body(http: Http, verbs: Verbs) -> None:
+    wrapped = {"tunedModel": {"topP": 0.5, "topK": 3}, "updateMask": "topK,description"}
+    assert patched(http, verbs, "", **wrapped) == {"top_k": 3, "description": None}
+    assert patched(http, verbs, "?updateMask=topP", **wrapped) == {"top_p": 0.5}
+
+
 @pytest.mark.parametrize("query", ["?updateMask=state", "?updateMask=displayName,tuningTask", ""])
 def test_patch_of_what_cannot_change(http: Http, query: str) -> None:
     answer = http("PATCH", f"/v1beta/{MODEL}{query}", json={"state": "FAILED"})
