@@ -6,9 +6,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Exact versions; torch first and by itself, so that a local CPU build is taken where there is one.
 CONSTRAINTS := constraints.txt
+# Clients that the tests drive at the server; their pins exclude each other.
+CLIENTS := .venv-clients
+CLIENT_PINS := tests/loop/clients
+CLIENT_NAMES := google-generativeai google-genai google-genai-1.46 node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench base base-gate clean
+.PHONY: help demo serve clients test check format bench base base-gate clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,13 +35,30 @@ $(VENV)/.bench: $(VENV)/.dev
 	@$(PIP) -c $(CONSTRAINTS) -e ".[bench]"
 	@touch $@
 
+$(CLIENTS)/%/.made: $(CLIENT_PINS)/%.txt
+	@echo "Client for the tests: $* ..."
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv --without-pip $(@D)
+	@$(BIN)/python -m pip --python $(@D) install -qq --disable-pip-version-check -r $<
+	@touch $@
+
+$(CLIENTS)/node/.made: $(CLIENT_PINS)/package.json $(CLIENT_PINS)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "Clients for the tests: node ..." && mkdir -p $(@D) && cp $^ $(@D) && \
+		npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && \
+		touch $@; \
+	else echo "npm is not installed: the tests of the Node clients will be skipped."; fi
+
 demo: $(VENV)/.train ## fifteen examples in, a tuned model that answers
 	@$(BIN)/kamerton demo $(if $(KEEP),--keep)
 
 serve: $(VENV)/.train ## the server, in the foreground
 	@$(BIN)/kamerton serve
 
-test: $(VENV)/.dev ## the whole suite
+clients: $(VENV)/.dev ## Gemini clients for the tests, each in an environment of its own
+	@$(MAKE) -s -j4 $(CLIENT_NAMES:%=$(CLIENTS)/%/.made)
+
+test: clients ## the whole suite
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types
@@ -58,5 +79,5 @@ base: $(VENV)/.train ## make the embedded base model anew (about an hour on one 
 base-gate: $(VENV)/.train ## does the embedded base model hold what its card says?
 	@$(BIN)/python -m recipes.kamerton_nano_001.gate $(ARGS)
 
-clean: ## remove the virtual environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+clean: ## remove the virtual environments and caches
+	@rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import job, polling, start
+from benchmarks import api, job, start
 from tests.loop.server import Server
 
 
@@ -19,9 +19,9 @@ def main() -> None:
         try:
             server.await_warm()
             job.measure(server, console)
-            polling.measure(server, console)
         finally:
             server.stop()
+    api.measure(console)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kamerton import __version__, errors
+from kamerton import __version__, credentials_cli, errors
+from kamerton.env_cli import env
 from kamerton.errors import InvalidArgument, KamertonError
-from kamerton.keys_cli import app as keys_app
 from kamerton.options import (
     EXIT_CODES,
     LOCAL,
@@ -43,7 +43,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(keys_app, name="keys")
+app.add_typer(credentials_cli.keys, name="keys")
+app.add_typer(credentials_cli.tokens, name="tokens")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="tunedModels/ID, or ID alone.")]
 
@@ -77,6 +78,10 @@ def serve(
     open_: Annotated[
         bool, typer.Option("--open", help="No credentials needed; loopback addresses only.")
     ] = False,
+    grpc: Annotated[bool, typer.Option("--grpc", help="Serve gRPC as well, with TLS.")] = False,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for gRPC; 0: any free one.")
+    ] = None,
 ) -> None:
     """Run the server here until Ctrl-C.
 
@@ -85,7 +90,16 @@ def serve(
     """
     from kamerton.surfaces.serve import serve as run
 
-    run(chosen_settings(data=data, host=host, port=port, open=open_ or None))
+    run(
+        chosen_settings(
+            data=data,
+            host=host,
+            port=port,
+            open=open_ or None,
+            grpc=grpc or None,
+            grpc_port=grpc_port,
+        )
+    )
 
 
 @app.command()
@@ -327,6 +341,9 @@ def delete(name: Name, server: Server = LOCAL, key: ApiKey = "") -> None:
     with open_client(server, key) as client:
         client.delete_tuned_model(_tuned(name))
     print(f"deleted {_tuned(name)}")
+
+
+app.command()(env)
 
 
 @app.command()

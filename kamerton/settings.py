@@ -80,6 +80,10 @@ class Settings:
     def database_address(self) -> str:
         return self.database_url or f"sqlite:///{self.data / 'kamerton.db'}"
 
+    def authority_file(self) -> Path:
+        """The certificate that gRPC clients must trust, once a server has made it."""
+        return self.data / "tls" / "ca.pem"
+
 
 def load(**overrides: Any) -> Settings:
     """Overrides (None means not given) before environment before defaults."""

@@ -202,6 +202,7 @@ class Upload:
     size: int | None
     """Bytes as announced; None when nobody said."""
     create_time: datetime
+    expire_time: datetime
     file: File | None = None
     """What became of it, once it is finished."""
 

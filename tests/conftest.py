@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,25 @@ os.environ["OMP_NUM_THREADS"] = "1"
 if TYPE_CHECKING:
     from kamerton.inference.weights import LoadedBase
     from kamerton.types import BaseModel
+
+Run = Callable[..., tuple[int, str, str]]
+"""Arguments of a command to its exit status, stdout and stderr."""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The `kamerton` command, in this process."""
+    from kamerton import cli
+
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kamerton", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+            raise SystemExit(0)
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run_command
 
 
 @pytest.fixture(scope="session")

@@ -5,105 +5,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from kamerton import __version__, cli, errors
+from kamerton import __version__, errors
 from kamerton.client import Client
 from kamerton.types import Content, Example, GenerationConfig
+from tests.conftest import Run
+from tests.fake_server import (
+    DONE,
+    FAILED,
+    NAME,
+    OPERATION,
+    FakeServer,
+    operation,
+    refusal,
+    says,
+    snapshots,
+)
 
-NAME = "tunedModels/next-number-4kq0x9v1c2ab"
-OPERATION = f"{NAME}/operations/bvl8dymw0fhw"
 PAIRS = '{"text_input": "1", "output": "2"}\n{"text_input": "three", "output": "four"}\n'
-
-Json = dict[str, Any]
-
-
-class FakeServer:
-    """Answers from a table of "METHOD path" -> answers, the last of which stays."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, list[tuple[int, Json | list[Json] | str]]] = {}
-        self.requests: list[tuple[str, Json | None]] = []
-        self.keys: list[str | None] = []
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_any(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
-                url = urlsplit(self.path)
-                fake.requests.append((f"{self.command} {self.path}", body))
-                fake.keys.append(self.headers.get("x-goog-api-key"))
-                status, answer = fake.answer(f"{self.command} {url.path}")
-                if parse_qs(url.query).get("alt") == ["sse"] and isinstance(answer, list):
-                    text = "".join(f"data: {json.dumps(event)}\r\n\r\n" for event in answer)
-                else:
-                    text = answer if isinstance(answer, str) else json.dumps(answer)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text.encode())))
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            do_GET = do_POST = do_DELETE = handle_any
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def when(self, call: str, *answers: Json | list[Json] | str, status: int = 200) -> None:
-        self.answers[call] = [(status, answer) for answer in answers]
-
-    def answer(self, call: str) -> tuple[int, Json | list[Json] | str]:
-        found = self.answers.get(call)
-        if not found:
-            return 404, refusal(404, "NOT_FOUND", f"{call} is not there")
-        return found.pop(0) if len(found) > 1 else found[0]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def refusal(code: int, status: str, message: str, *details: Json) -> Json:
-    return {"error": {"code": code, "status": status, "message": message, "details": list(details)}}
-
-
-def snapshots(count: int) -> list[Json]:
-    return [
-        {"step": step, "epoch": 1, "meanLoss": 7 / step, "computeTime": "2026-11-21T08:16:13Z"}
-        for step in range(1, count + 1)
-    ]
-
-
-def operation(steps: int = 0, **outcome: Any) -> Json:
-    metadata: Json = {"totalSteps": 10, "tunedModel": NAME}
-    if steps:
-        metadata |= {
-            "completedSteps": steps,
-            "completedPercent": steps * 10.0,
-            "snapshots": snapshots(steps),
-        }
-    return {"name": OPERATION, "metadata": metadata, **outcome}
-
-
-def says(text: str) -> Json:
-    return {"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}}]}
-
-
-DONE = operation(10, done=True, response={"name": NAME, "state": "ACTIVE"})
-FAILED = operation(3, done=True, error={"code": 9, "message": "the loss is not finite"})
 
 
 @pytest.fixture
@@ -114,22 +37,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     yield fake
     fake.close()
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kamerton", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-            raise SystemExit(0)
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run_command
 
 
 @pytest.fixture
@@ -150,7 +57,7 @@ def test_starting_imports_nothing_slow() -> None:
 def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     status, out, _ = run("--help")
     assert status == 0
-    commands = "serve tune models show generate watch cancel delete keys demo version"
+    commands = "serve tune models show generate watch cancel delete keys tokens demo version"
     assert all(command in out for command in commands.split())
     assert "Exit status" in out
 
@@ -165,7 +72,7 @@ def test_tune_sends_what_was_asked(server: FakeServer, run: Run, train: Path) ->
     status, out, _ = run("tune", str(train), *options.split())
     assert status == 0
     assert f"kamerton watch {NAME}" in out
-    assert server.keys == ["kam-secret"]
+    assert server.headers[0]["x-goog-api-key"] == "kam-secret"
     assert server.requests == [
         (
             "POST /v1beta/tunedModels?tunedModelId=next",
@@ -326,27 +233,10 @@ def test_no_server(run: Run) -> None:
         ["tune"],
         ["no-such-command"],
         ["tune", "x", "--rate", "1", "--rate-multiplier", "1"],
-        ["keys", "create", "--owner", "a@b.c", "--scope", "everything"],
     ],
 )
 def test_wrong_usage_is_status_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments)[0] == 2
-
-
-def test_keys(run: Run, tmp_path: Path) -> None:
-    data = ["--data", str(tmp_path)]
-    create = ["keys", "create", *data, "--owner", "a@b.c", "--scope", "tuning"]
-    made = json.loads(run(*create, "--json")[1])
-    assert made["owner"] == "a@b.c"
-    assert made["scopes"] == ["infer", "tuning"]
-    _, secret, err = run(*create)
-    assert len(secret.split()) == 1
-    assert "may infer, tuning" in err
-    listed = json.loads(run("keys", "list", *data, "--json")[1])
-    assert len(listed) == 2
-    assert made["key"] not in run("keys", "list", *data)[1]
-    assert run("keys", "revoke", made["id"], *data)[0] == 0
-    assert made["id"] not in run("keys", "list", *data)[1]
 
 
 @pytest.mark.parametrize(
@@ -369,7 +259,7 @@ def test_the_client_raises_our_errors(
     with pytest.raises(kind, match="because"):
         client.list_models()
     client.close()
-    assert server.keys == [None]
+    assert "x-goog-api-key" not in server.headers[0]
 
 
 def test_the_client_keeps_field_violations(server: FakeServer) -> None:

@@ -25,6 +25,7 @@ KNOWS = {
     "surfaces": WORDS | {"service"},
     "library": WORDS | ENGINES,
     "client": WORDS,
+    "genai": WORDS | {"client", "terminal"},
     "terminal": WORDS,
 }
 """What each part of the package may import besides itself; the others are the outermost ring."""
@@ -35,7 +36,10 @@ LIBRARIES = {
     "safetensors": {"inference", "training"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
+    "jwt": {"service"},
     "google": {"surfaces"},
+    "grpc": {"surfaces"},
+    "cryptography": {"surfaces"},
     "starlette": {"surfaces"},
     "uvicorn": {"surfaces"},
     "asyncio": {"surfaces"},
@@ -87,7 +91,8 @@ def test_surfaces_do_not_know_each_other() -> None:
 def test_only_settings_and_the_channel_read_the_environment() -> None:
     for path in MODULES:
         if "os.environ" in path.read_text():
-            assert path.name in ("settings.py", "processes.py", "demo.py"), path
+            names = ("settings.py", "processes.py", "demo.py", "configuration.py")
+            assert path.name in names, path
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -99,10 +104,15 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_server_and_the_worker_do_not_import_torch() -> None:
     heavy = {"torch", "transformers", "peft"}
-    assert not heavy & loaded_by("import kamerton.surfaces.serve")
+    assert not (heavy | {"jwt"}) & loaded_by("import kamerton.surfaces.serve")
     assert not heavy & loaded_by("import kamerton.service.worker")
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
     heavy = {"torch", "transformers", "peft", "sqlalchemy", "google", "starlette", "typer"}
     assert not heavy & loaded_by("import kamerton")
+
+
+def test_the_client_for_scripts_loads_no_more_than_http() -> None:
+    heavy = {"torch", "transformers", "sqlalchemy", "google", "starlette", "pandas", "rich"}
+    assert not heavy & loaded_by("import kamerton.genai")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from kamerton.dataset.rows import OTHER_SPELLINGS, Row, file_rows, inline_rows
 from kamerton.errors import InvalidArgument, Violation
 from kamerton.types import Content, Example, Role
 
 MAX_INPUT_CHARACTERS = 40_000
 MAX_OUTPUT_CHARACTERS = 5_000
-MAX_VIOLATIONS = 100
 _MAX_IN_MESSAGE = 10
 
 
@@ -26,14 +23,27 @@ def read_examples(source: Path | Iterable[Mapping[str, Any]]) -> list[Example]:
 
     One row that cannot be used refuses the whole source, and the error names every such row.
     """
-    if isinstance(source, Path):
-        name, rows = source.name, _file_rows(source)
-    else:
-        name, rows = "examples", (_Row(f"examples[{n}].", row) for n, row in enumerate(source))
+    if not isinstance(source, Path):
+        return _examples("examples", inline_rows(source))
+    try:
+        with source.open("rb") as file:
+            return read_file(file, source.name)
+    except OSError as error:
+        raise InvalidArgument(f"{source}: {error.strerror or error}") from error
+
+
+def read_file(file: BinaryIO, name: str, at_most: int | None = None) -> list[Example]:
+    """`read_examples` of an open file, which errors call `name`; with a limit on their number."""
+    return _examples(name, file_rows(file, name), at_most)
+
+
+def _examples(name: str, rows: Iterable[Row], at_most: int | None = None) -> list[Example]:
     examples: list[Example] = []
     violations: list[Violation] = []
     row_count = bad_count = 0
     for row in rows:
+        if row_count == at_most:
+            raise InvalidArgument.of(name, f"more than {at_most} examples; use fewer of them")
         row_count += 1
         try:
             examples.append(_example(row))
@@ -44,7 +54,7 @@ def read_examples(source: Path | Iterable[Mapping[str, Any]]) -> list[Example]:
         raise InvalidArgument(
             f"{name}: {bad_count} of {_count(row_count, 'row')} cannot be used; "
             + _summary(violations),
-            _capped(violations),
+            tuple(violations),
         )
     if not examples:
         raise InvalidArgument.of(name, "no examples in it")
@@ -55,12 +65,10 @@ def check_limits(examples: Sequence[Example]) -> tuple[Violation, ...]:
     """What breaks the limits on the number and length of examples; empty when all is well."""
     if not examples:
         return (Violation("examples", "at least one example is needed"),)
-    return _capped(
-        [
-            Violation(f"examples[{number}].{field}", description)
-            for number, example in enumerate(examples)
-            for field, description in _too_short_or_long(example)
-        ]
+    return tuple(
+        Violation(f"examples[{number}].{field}", description)
+        for number, example in enumerate(examples)
+        for field, description in _too_short_or_long(example)
     )
 
 
@@ -182,8 +190,6 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[_Shape]], ...] = (
 )
 """The first line with a key that the row has decides what the row has to look like."""
 
-_OTHER_SPELLINGS = {"textInput": "text_input", "systemInstruction": "system_instruction"}
-
 
 def _joined(parts: Iterable[_TextPart]) -> str:
     return "".join(part.text for part in parts)
@@ -203,23 +209,14 @@ def _conversation(field: str, turns: Sequence[Content], answer_role: str) -> Exa
 # From rows to examples.
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    place: str
-    """What stands before a field's name, such as `line 7: ` or `examples[6].`."""
-    fields: Any
-    problem: str = ""
-    """Why not even the fields could be read."""
-
-
-def _example(row: _Row) -> Example:
+def _example(row: Row) -> Example:
     """The example a row stands for, or InvalidArgument with all that is wrong with it."""
     whole_row = row.place.rstrip(":. ")
     if row.problem:
         raise InvalidArgument.of(whole_row, row.problem)
     if not isinstance(row.fields, Mapping):
         raise InvalidArgument.of(whole_row, f"must be an object, not {_kind_of(row.fields)}")
-    fields = {_OTHER_SPELLINGS.get(name, name): value for name, value in row.fields.items()}
+    fields = {OTHER_SPELLINGS.get(name, name): value for name, value in row.fields.items()}
     shape = next((shape for names, shape in _SHAPES if any(n in fields for n in names)), None)
     if shape is None:
         has = ", ".join(list(map(str, fields))[:5]) or "nothing"
@@ -294,114 +291,5 @@ def sentence(violation: Violation) -> str:
     return f"{violation.field}{' ' if reads_on else ': '}{violation.description}"
 
 
-def _capped(violations: Sequence[Violation]) -> tuple[Violation, ...]:
-    left_out = len(violations) - MAX_VIOLATIONS
-    if left_out <= 0:
-        return tuple(violations)
-    rest = Violation("examples", f"{_count(left_out, 'more problem')} not listed here")
-    return (*violations[:MAX_VIOLATIONS], rest)
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-# From files to rows.
-
-
-def _file_rows(path: Path) -> Iterator[_Row]:
-    text = _text(path)
-    start = text.lstrip()[:1]
-    if path.suffix.lower() in (".csv", ".tsv") or start not in ("", "[", "{"):
-        return _csv_rows(text, path.name)
-    return _array_rows(text, path.name) if start == "[" else _jsonl_rows(text)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InvalidArgument(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        problem = f"not UTF-8 text (byte {error.start + 1}); save it as UTF-8"
-        raise InvalidArgument.of(path.name, problem) from error
-
-
-def _jsonl_rows(text: str) -> Iterator[_Row]:
-    # Not splitlines(): it also cuts at characters that JSON strings may hold as they are.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield _Row(f"line {number}: ", msgspec.json.decode(line))
-        except (msgspec.DecodeError, RecursionError) as error:
-            yield _Row(f"line {number}: ", None, f"is not valid JSON: {_short(error)}")
-
-
-def _array_rows(text: str, name: str) -> Iterator[_Row]:
-    try:
-        rows = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidArgument.of(
-            name, f"is not valid JSON: {_short(error)}{_line_of(error, text)}"
-        ) from error
-    for number, row in enumerate(rows, start=1):
-        yield _Row(f"item {number}: ", row)
-
-
-def _short(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deep"
-    if "truncated" in str(error):
-        return "it ends too early; each line must be one whole object"
-    return str(error).removeprefix("JSON is malformed: ")
-
-
-def _line_of(error: Exception, text: str) -> str:
-    at = re.search(r"\(byte (\d+)\)", str(error))
-    if not at:
-        return ""
-    lines_before = text.encode()[: int(at[1])].count(b"\n")
-    return f" in line {lines_before + 1}"
-
-
-def _csv_rows(text: str, name: str) -> Iterator[_Row]:
-    header_line = text.lstrip().split("\n", 1)[0]
-    delimiter = max(",;\t", key=header_line.count)
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    line = 1
-    while True:
-        place = f"line {line}: "
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            # What follows a broken quote cannot be told apart, so the reading ends here.
-            yield _Row(place, None, f"is not valid CSV: {error}")
-            return
-        line = reader.line_num + 1
-        if not any(cell.strip() for cell in cells):
-            continue
-        if header is None:
-            header = _csv_header(cells, name)
-        else:
-            yield _csv_row(place, header, cells)
-
-
-def _csv_header(cells: Sequence[str], name: str) -> list[str]:
-    header = [_OTHER_SPELLINGS.get(cell.strip(), cell.strip()) for cell in cells]
-    pairs = ({"text_input", "output"}, {"input", "output"}, {"prompt", "completion"})
-    if not any(pair <= set(header) for pair in (*pairs, {"instruction", "output"})):
-        raise InvalidArgument.of(
-            name, "the first line must name the columns, such as text_input,output"
-        )
-    return header
-
-
-def _csv_row(place: str, header: Sequence[str], cells: Sequence[str]) -> _Row:
-    if len(cells) > len(header):
-        counts = f"has {len(cells)} cells for {len(header)} columns"
-        return _Row(place, None, f"{counts}; put quotes around text with the delimiter in it")
-    return _Row(place, dict(zip(header, cells, strict=False)))

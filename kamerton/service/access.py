@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from kamerton.errors import InvalidKey, NotFound, PermissionDenied, Unauthenticated
 from kamerton.service import credentials, emails
@@ -60,41 +60,58 @@ RIGHTS: Mapping[str, Right] = {
 def authenticate(app: App, *, bearer: str | None, key: str | None) -> Caller:
     """The caller behind a credential; the bearer decides when there are both.
 
-    Raises Unauthenticated without a credential or with a bad bearer, InvalidKey with a bad key.
+    Raises Unauthenticated without a credential or with a bad bearer, InvalidKey with a bad key,
+    and Unavailable when an issuer must be asked about a bearer and does not answer.
     """
     if app.settings.open:
         return caller(app, emails.checked("owner", app.settings.owner), credentials.SCOPES)
-    secret = bearer or key
-    if not secret:
-        raise Unauthenticated(
-            "This call needs a credential: send your key as x-goog-api-key, as ?key= or as "
-            "Authorization: Bearer. Make one with: kamerton keys create"
-        )
-    found = credentials.find(app.database, secret)
-    if found is not None and (bearer or found.kind == "key"):
-        return caller(app, found.owner, found.scopes)
     if bearer:
-        raise Unauthenticated(
-            "The bearer token is not valid, or has expired. Make one with: kamerton tokens create"
+        return _bearer(app, bearer)
+    if key:
+        return _key(app, key)
+    raise Unauthenticated(
+        "This call needs a credential: send your key as x-goog-api-key, as ?key= or as "
+        "Authorization: Bearer. Make one with: kamerton keys create"
+    )
+
+
+def _bearer(app: App, text: str) -> Caller:
+    """Whoever a bearer token is for; API keys do as well."""
+    if found := credentials.find(app.database, text):
+        if credentials.has_expired(found):
+            raise Unauthenticated(
+                f"The {found.kind} has expired. Make another with: kamerton {found.kind}s create"
+            )
+        return caller(app, found.owner, found.scopes)
+    if app.issuer and _is_jwt(text):
+        theirs = app.issuer.caller(text)
+        return caller(app, theirs.owner, theirs.scopes, theirs.groups)
+    raise Unauthenticated("The bearer token is not valid. Make one with: kamerton tokens create")
+
+
+def _key(app: App, text: str) -> Caller:
+    found = credentials.find(app.database, text)
+    if found and found.kind == "key":
+        if credentials.has_expired(found):
+            raise InvalidKey("API key expired. Make another with: kamerton keys create")
+        return caller(app, found.owner, found.scopes)
+    if text.startswith(credentials.PREFIXES["token"]) or _is_jwt(text):
+        raise InvalidKey(
+            "API key not valid: this is a bearer token. Send it as Authorization: Bearer."
         )
     raise InvalidKey("API key not valid. Please pass a valid API key.")
 
 
-def caller(app: App, owner: str, scopes: frozenset[Scope]) -> Caller:
-    """Whoever goes by that address, with the groups that the settings give them."""
-    groups = _groups(app.settings.groups)
-    return Caller(owner, scopes, frozenset(name for name in groups if owner in groups[name]))
+def _is_jwt(text: str) -> bool:
+    ours = text.startswith(tuple(credentials.PREFIXES.values()))
+    return text.count(".") == 2 and not ours
 
 
-@cache
-def _groups(text: str) -> Mapping[str, frozenset[str]]:
-    """Group and members of `a@x.org=ann@x.org bob@x.org, b@x.org=...`."""
-    found: dict[str, frozenset[str]] = {}
-    for entry in filter(None, map(str.strip, text.split(","))):
-        name, _, members = entry.partition("=")
-        addresses = [emails.checked("groups", member) for member in members.split()]
-        found[emails.checked("groups", name)] = frozenset(addresses)
-    return found
+def caller(
+    app: App, owner: str, scopes: frozenset[Scope], groups: frozenset[str] = frozenset()
+) -> Caller:
+    """Whoever goes by that address, also in the groups that the settings put them in."""
+    return Caller(owner, scopes, groups | emails.groups_of(owner, app.settings.groups))
 
 
 def require(caller: Caller, verb: str) -> None:
@@ -102,8 +119,8 @@ def require(caller: Caller, verb: str) -> None:
     scope = RIGHTS[verb].scope
     if scope not in caller.scopes:
         raise PermissionDenied(
-            f"This credential lacks the scope {scope!r}. Make one that has it with: "
-            f"kamerton keys create --owner {caller.owner} --scope {scope}"
+            f"This credential lacks the scope {scope!r}. Whoever runs the server makes one that "
+            f"has it with: kamerton keys create --owner {shlex.quote(caller.owner)} --scope {scope}"
         )
 
 

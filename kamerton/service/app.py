@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from kamerton.errors import FailedPrecondition
 from kamerton.inference import catalog
@@ -17,11 +17,17 @@ from kamerton.inference.catalog import EMBEDDED, Catalog
 from kamerton.inference.engine_process import EngineProcess
 from kamerton.inference.prompts import Renderer
 from kamerton.interfaces import InferenceEngine, Runner
+from kamerton.service import emails
+from kamerton.service.arrivals import Arrivals
+from kamerton.service.housekeeping import Housekeeping
 from kamerton.service.runners import LocalRunner
 from kamerton.settings import Settings
 from kamerton.store import tuned_models
 from kamerton.store.database import Database
 from kamerton.types import BaseModel, Chunk, GenerationConfig
+
+if TYPE_CHECKING:
+    from kamerton.service.oidc import Issuer
 
 DELETED = "DELETED"
 """Marks a folder whose tuned model somebody deleted."""
@@ -38,6 +44,9 @@ class App:
     runner: Runner
     lock: IO[bytes] | None = None
     """Open as long as this process may write to the data folder."""
+    issuer: Issuer | None = None
+    """Whose bearer tokens are accepted besides our own."""
+    housekeeping: Housekeeping | None = None
 
     def renderer(self, base_model: BaseModel) -> Renderer:
         """The renderer of a base model, kept after its first use."""
@@ -49,7 +58,14 @@ class App:
         """Where everything of one tuned model lies: examples, checkpoints, adapter."""
         return tuned_model_folder(self.settings, uid)
 
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        """The bytes of uploaded files."""
+        return Arrivals(self.settings.data)
+
     def close(self) -> None:
+        if self.housekeeping:
+            self.housekeeping.close()
         self.runner.close()
         self.engine.close()
         self.database.close()
@@ -95,22 +111,41 @@ class NoTrainingStack:
 
 
 def build(settings: Settings) -> App:
-    """Open the database, and start engine and worker; both warm up while the server listens."""
+    """Open the database, and start engine and worker; both warm up while the server listens.
+
+    Raises InvalidArgument for settings that would refuse every caller.
+    """
+    emails.checked("KAMERTON_OWNER", settings.owner)
+    emails.groups(settings.groups)
+    issuer = _issuer(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(settings.data)
     models = Catalog.of(settings.base_models, settings.aliases)
     database = Database(settings.database_address())
     database.migrate()
     remove_orphans(settings, database)
+    app = App(settings, database, models, *_engine_and_runner(settings), lock, issuer)
+    app.housekeeping = Housekeeping(database, app.arrivals)
+    return app
+
+
+def _engine_and_runner(settings: Settings) -> tuple[InferenceEngine, Runner]:
     if importlib.util.find_spec("torch") is None:
         missing = NoTrainingStack()
-        return App(settings, database, models, engine=missing, runner=missing, lock=lock)
+        return missing, missing
     logs = settings.data / "logs"
     engine = EngineProcess(
         (EMBEDDED,), settings.device, logs / "engine.log", settings.max_pending_answers
     )
-    runner = LocalRunner(settings, logs / "worker.log")
-    return App(settings, database, models, engine, runner, lock)
+    return engine, LocalRunner(settings, logs / "worker.log")
+
+
+def _issuer(settings: Settings) -> Issuer | None:
+    if not (settings.oidc_issuer or settings.oidc_audience):
+        return None
+    from kamerton.service.oidc import Issuer  # Slow to import, and most servers have none.
+
+    return Issuer(settings)
 
 
 def lock_folder(data: Path) -> IO[bytes]:

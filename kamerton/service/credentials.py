@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import cast
 
 from kamerton.errors import InvalidArgument, NotFound
 from kamerton.service import emails
@@ -19,6 +21,11 @@ from kamerton.types import Credential, CredentialKind, Scope
 
 PREFIXES: dict[CredentialKind, str] = {"key": "kam-", "token": "kamt-"}
 SCOPES: frozenset[Scope] = frozenset({"infer", "tuning", "admin"})
+DEFAULT_SCOPES: dict[CredentialKind, frozenset[Scope]] = {
+    "key": frozenset({"infer"}),
+    "token": frozenset({"infer", "tuning"}),
+}
+_SECRET = re.compile(r"(kamt?-)([0-9a-f]{12})-([A-Za-z0-9_-]{43})")
 
 
 def create(
@@ -26,15 +33,18 @@ def create(
     kind: CredentialKind,
     *,
     owner: str,
-    scopes: frozenset[Scope],
-    lifetime: timedelta | None = None,
+    scopes: Iterable[str] | None = None,
+    expire_time: datetime | None = None,
 ) -> tuple[Credential, str]:
-    """A new key or token and its secret, which nobody can show again."""
+    """A new key or token and its secret, which nobody can show again.
+
+    Without scopes it gets those that its kind has by default; every credential may infer.
+    """
     settings.data.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_address())
     try:
         database.migrate()
-        return create_in(database, kind, owner=owner, scopes=scopes, lifetime=lifetime)
+        return create_in(database, kind, owner=owner, scopes=scopes, expire_time=expire_time)
     finally:
         database.close()
 
@@ -45,11 +55,16 @@ def list_(settings: Settings, kind: CredentialKind) -> list[Credential]:
         return store.list_(database, kind)
 
 
-def revoke(settings: Settings, kind: CredentialKind, id: str) -> None:
-    """In force with the next request. Raises NotFound."""
+def revoke(settings: Settings, kind: CredentialKind, text: str) -> str:
+    """In force with the next request. Takes the id or the secret, and returns the id.
+
+    Raises NotFound.
+    """
+    id = text.removeprefix(PREFIXES[kind]).partition("-")[0]
     with _existing(settings) as database:
         if not store.delete_(database, kind, id):
             raise NotFound(f"There is no {kind} {id}. See: kamerton {kind}s list")
+    return id
 
 
 def create_in(
@@ -57,22 +72,21 @@ def create_in(
     kind: CredentialKind,
     *,
     owner: str,
-    scopes: frozenset[Scope],
-    lifetime: timedelta | None = None,
+    scopes: Iterable[str] | None = None,
+    expire_time: datetime | None = None,
 ) -> tuple[Credential, str]:
     """`create` in an open database."""
-    if unknown := scopes - SCOPES:
-        raise InvalidArgument.of(
-            "scope", f"{', '.join(sorted(unknown))} is none of infer, tuning, admin"
-        )
     now = datetime.now(UTC)
+    if expire_time is not None and expire_time <= now:
+        raise InvalidArgument.of("expires", "must be in the future")
+    chosen = DEFAULT_SCOPES[kind] if scopes is None else checked_scopes("scope", scopes)
     credential = Credential(
         id=secrets.token_hex(6),
         kind=kind,
         owner=emails.checked("owner", owner),
-        scopes=scopes | {"infer"},
+        scopes=chosen,
         create_time=now,
-        expire_time=None if lifetime is None else now + lifetime,
+        expire_time=expire_time,
     )
     secret = secrets.token_urlsafe(32)
     store.add(database, credential, _hash(secret))
@@ -86,20 +100,31 @@ def create_first(database: Database, owner: str) -> str | None:
     return create_in(database, "key", owner=owner, scopes=SCOPES)[1]
 
 
+def checked_scopes(field: str, names: Iterable[str]) -> frozenset[Scope]:
+    """The scopes of those names, and infer, which everybody has. Raises InvalidArgument."""
+    chosen = frozenset(names)
+    if unknown := chosen - SCOPES:
+        raise InvalidArgument.of(
+            field, f"{', '.join(sorted(unknown))} is none of infer, tuning, admin"
+        )
+    return cast("frozenset[Scope]", chosen) | {"infer"}
+
+
 def find(database: Database, text: str) -> Credential | None:
-    """The key or token that `text` is the secret of; None also when it has expired."""
-    kind: CredentialKind = "token" if text.startswith(PREFIXES["token"]) else "key"
-    id, dash, secret = text.removeprefix(PREFIXES[kind]).partition("-")
-    if not (text.startswith(PREFIXES[kind]) and dash and len(id) <= 16):
+    """The key or token that `text` is the secret of; also one that has expired."""
+    parts = _SECRET.fullmatch(text)
+    if parts is None:
         return None
+    prefix, id, secret = parts.groups()
     found = store.find(database, id)
     # Compared also when there is none: how long it takes must not tell which ids exist.
     expected = found[1] if found else _hash("")
     matches = hmac.compare_digest(_hash(secret), expected)
-    if found is None or not matches or found[0].kind != kind:
-        return None
-    expires = found[0].expire_time
-    return found[0] if expires is None or datetime.now(UTC) < expires else None
+    return found[0] if found and matches and PREFIXES[found[0].kind] == prefix else None
+
+
+def has_expired(credential: Credential) -> bool:
+    return credential.expire_time is not None and credential.expire_time <= datetime.now(UTC)
 
 
 @contextmanager

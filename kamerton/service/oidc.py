@@ -1,4 +1,4 @@
-"""Bearer tokens of an OpenID Connect issuer: checked with its public keys and turned into callers."""
+"""Bearer tokens of an OpenID Connect issuer: checked with its public keys, turned into callers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,13 @@ _REASONS: Mapping[type[jwt.PyJWTError], str] = {
     jwt.InvalidAudienceError: "it was made for another audience than this server",
     jwt.InvalidAlgorithmError: f"it is not signed with one of {', '.join(ALGORITHMS)}",
     jwt.InvalidSignatureError: "its signature does not match",
+    jwt.InvalidKeyError: "the key of its issuer is too short",
 }
+_FAILURES = (
+    *(requests.RequestException, msgspec.DecodeError, jwt.PyJWTError),
+    *(ValueError, TypeError),
+)
+"""Of getting the keys: an issuer that is away, or whose documents are not what they should be."""
 _log = logging.getLogger(__name__)
 
 
@@ -59,15 +65,17 @@ class Issuer:
             raise InvalidArgument(
                 "KAMERTON_OIDC_ISSUER and KAMERTON_OIDC_AUDIENCE need each other: set both."
             )
-        if not _trustworthy(settings.oidc_issuer):
+        if not _is_safe(settings.oidc_issuer):
             raise InvalidArgument(
-                f"KAMERTON_OIDC_ISSUER={settings.oidc_issuer!r} must be an https address "
-                "(or http on this machine) without query and fragment."
+                f"KAMERTON_OIDC_ISSUER={settings.oidc_issuer!r} must be an https address, "
+                "or http on this machine."
             )
         if not 0 <= settings.oidc_leeway_seconds <= 3600:
             raise InvalidArgument("KAMERTON_OIDC_LEEWAY_SECONDS must be from 0 to 3600.")
         self._settings = settings
-        self._scopes = credentials.scopes("KAMERTON_OIDC_SCOPES", _words(settings.oidc_scopes))
+        self._scopes = credentials.checked_scopes(
+            "KAMERTON_OIDC_SCOPES", _words(settings.oidc_scopes)
+        )
         self._admins = {
             emails.checked("KAMERTON_OIDC_ADMINS", admin) for admin in _words(settings.oidc_admins)
         }
@@ -119,8 +127,8 @@ class KeySet:
         self._keys: Mapping[tuple[str | None, str], jwt.PyJWK] = {}
         self._fetched = self._tried = -math.inf
         self._reached = False
-        self._fetching = threading.Lock()
-        self._waiting = threading.BoundedSemaphore(MAX_WAITING)
+        self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
 
     def find(self, id: str | None, algorithm: str) -> jwt.PyJWK | None:
         """None when the issuer has no such key. Raises Unavailable when it could not be asked."""
@@ -141,25 +149,28 @@ class KeySet:
 
     def _refresh(self, wait: bool) -> bool:
         """Whether the keys are now those that the issuer has, give or take PAUSE_SECONDS."""
-        if not self._waiting.acquire(blocking=False):
+        if not self._places.acquire(blocking=False):
             return False
         try:
-            if not self._fetching.acquire(timeout=FETCH_SECONDS if wait else 0):
-                return False
-            try:
-                if time.monotonic() - self._tried >= PAUSE_SECONDS:
-                    self._reached = self._fetch()
-                    self._tried = time.monotonic()
-                return self._reached
-            finally:
-                self._fetching.release()
+            return self._refresh_in_turn(FETCH_SECONDS if wait else 0)
         finally:
-            self._waiting.release()
+            self._places.release()
+
+    def _refresh_in_turn(self, seconds: float) -> bool:
+        if not self._turn.acquire(timeout=seconds):
+            return False
+        try:
+            if time.monotonic() - self._tried >= PAUSE_SECONDS:
+                self._reached = self._fetch()
+                self._tried = time.monotonic()
+            return self._reached
+        finally:
+            self._turn.release()
 
     def _fetch(self) -> bool:
         try:
             self._keys = _keys_of(self._issuer)
-        except (requests.RequestException, msgspec.DecodeError, jwt.PyJWTError, ValueError) as error:
+        except _FAILURES as error:
             _log.warning("the keys of %s cannot be had: %s", self._issuer, error)
             return False
         self._fetched = time.monotonic()
@@ -171,22 +182,65 @@ class _Discovery(msgspec.Struct):
     jwks_uri: str
 
 
-class _PublicKey(msgspec.Struct, omit_defaults=True):
-    """What of a JSON Web Key matters here; a private part is dropped."""
-
-    kty: str
-    kid: str | None = None
-    alg: str | None = None
-    use: str | None = None
+class _KeyDocument(msgspec.Struct):
+    keys: list[dict[str, Any]]
 
 
-def _trustworthy(address: str) -> bool:
+def _keys_of(issuer: str) -> Mapping[tuple[str | None, str], jwt.PyJWK]:
+    """Its keys for signatures, by id and algorithm. Raises one of _FAILURES."""
+    found = _document(f"{issuer.rstrip('/')}/.well-known/openid-configuration", _Discovery)
+    if found.issuer != issuer:
+        raise ValueError(f"it calls itself {found.issuer!r}; set KAMERTON_OIDC_ISSUER to that")
+    keys = jwt.PyJWKSet(_document(found.jwks_uri, _KeyDocument).keys).keys
+    return {(k.key_id, k.algorithm_name): k for k in keys if k.public_key_use in ("sig", None)}
+
+
+def _document(address: str, kind: type[T]) -> T:
+    """The JSON there. Redirects are not followed: they could lead to where it is not safe."""
+    if not _is_safe(address):
+        raise ValueError(f"{address!r} is neither https nor on this machine")
+    content = b""
+    with requests.get(address, timeout=FETCH_SECONDS, stream=True, allow_redirects=False) as answer:
+        if answer.status_code != 200:
+            raise ValueError(f"{address} answers {answer.status_code}")
+        for piece in answer.iter_content(64 * 1024):
+            content += piece
+            if len(content) > MAX_BYTES:
+                raise ValueError(f"{address} is longer than {MAX_BYTES} bytes")
+    return msgspec.json.decode(content, type=kind)
+
+
+def _is_safe(address: str) -> bool:
     """Whether nobody on the way can change what comes from there."""
     try:
         url = urlsplit(address)
-        url.port  # noqa: B018 - raises when it is no number
+        host, _ = url.hostname, url.port
     except ValueError:
         return False
-    local = url.hostname in ("localhost", "127.0.0.1", "::1")
-    plain = address.isprintable() and not (" " in address or url.username or url.fragment)
-    return plain and bool(url.hostname) and (url.scheme == "https" or url.scheme == "http" and local)
+    local = host in ("localhost", "127.0.0.1", "::1")
+    printable = address.isprintable() and " " not in address
+    return printable and bool(host) and (url.scheme == "https" or (url.scheme == "http" and local))
+
+
+def _owner(claims: Mapping[str, Any]) -> str:
+    if claims.get("email_verified") in (False, "false"):
+        raise _refused("its e-mail address is not verified")
+    email = claims.get("email")
+    try:
+        return emails.checked("email", email if isinstance(email, str) else "")
+    except InvalidArgument:
+        raise _refused("it has no claim email; ask the issuer for that scope") from None
+
+
+def _groups(claims: Mapping[str, Any]) -> frozenset[str]:
+    given = claims.get("groups")
+    names = given if isinstance(given, list) else []
+    return frozenset(name.strip().lower() for name in names if isinstance(name, str))
+
+
+def _refused(reason: str) -> Unauthenticated:
+    return Unauthenticated(f"The bearer token is not valid: {reason}.")
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in map(str.strip, text.split(",")) if word]

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +167,17 @@ class UploadRow(Table):
     __tablename__ = "uploads"
 
     uid: Mapped[str] = mapped_column(String(32), primary_key=True)
-    secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    secret_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    """None when all comes in one request, and nobody can go on with it in another."""
     owner: Mapped[str] = mapped_column(index=True)
     file_id: Mapped[str] = mapped_column(String(40))
     display_name: Mapped[str]
     mime_type: Mapped[str]
     size: Mapped[int | None] = mapped_column(BigInteger)
-    create_time: Mapped[datetime] = mapped_column(index=True)
+    reserved_bytes: Mapped[int] = mapped_column(BigInteger)
+    """Of the owner's quota: what was announced, else what has come so far."""
+    create_time: Mapped[datetime]
+    expire_time: Mapped[datetime] = mapped_column(index=True)
 
 
 class CredentialRow(Table):
@@ -264,7 +269,7 @@ class Database:
     def _alembic(self) -> Iterator[Any]:
         from alembic.config import Config
 
-        config = Config()
+        config = Config(stdout=StringIO())  # Its default is bound when alembic is imported.
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         try:
             with self._engine.connect() as connection:

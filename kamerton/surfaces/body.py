@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
+from starlette.requests import ClientDisconnect
 
 from kamerton.errors import InvalidArgument, TooLarge
 
@@ -17,6 +18,7 @@ Json = dict[str, Any]
 MAX_DEPTH = 100
 PIECE_SECONDS = 60.0
 """How long a client may keep still in the middle of a body."""
+GATHERED_BYTES = 1024 * 1024
 _INTEGERS = range(-(2**63), 2**64)
 # Strings are matched whole (closed or not) so that a comma inside one is never touched, and every
 # byte is looked at once whatever is sent. A comma straight after an opening bracket stays, and
@@ -26,8 +28,7 @@ _COMMAS = re.compile(r'("(?:[^"\\]|\\.)*+"?|[\[{]\s*+,)|,(?=\s*+[}\]])', re.DOTA
 
 async def read(pieces: AsyncIterator[bytes], headers: Mapping[str, str], limit: int) -> bytes:
     """The whole body; refused as soon as it is known to be over `limit` bytes."""
-    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise InvalidArgument("Content-Encoding is not supported: send the body uncompressed.")
+    refuse_encoding(headers)
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and _number(announced) > limit:
         raise _too_large(limit)
@@ -40,10 +41,40 @@ async def read(pieces: AsyncIterator[bytes], headers: Mapping[str, str], limit: 
                 if len(body) > limit:
                     raise _too_large(limit)
     except TimeoutError:
-        raise InvalidArgument(
-            f"Nothing more of the body came for {PIECE_SECONDS:g} seconds."
-        ) from None
+        raise _too_slow() from None
     return bytes(body)
+
+
+async def gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The body in pieces of about a megabyte, at least one; what has come before the client left
+    is given out as well."""
+    waiting = bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(PIECE_SECONDS):
+                piece = await anext(pieces, None)
+            if piece is None:
+                break
+            waiting += piece
+            if len(waiting) >= GATHERED_BYTES:
+                yield bytes(waiting)
+                waiting.clear()
+    except TimeoutError:
+        yield bytes(waiting)
+        raise _too_slow() from None
+    except ClientDisconnect:
+        yield bytes(waiting)
+        raise
+    yield bytes(waiting)
+
+
+def refuse_encoding(headers: Mapping[str, str]) -> None:
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise InvalidArgument("Content-Encoding is not supported: send the body uncompressed.")
+
+
+def _too_slow() -> InvalidArgument:
+    return InvalidArgument(f"Nothing more of the body came for {PIECE_SECONDS:g} seconds.")
 
 
 def parse(body: bytes) -> Json:

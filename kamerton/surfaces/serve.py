@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -14,11 +16,15 @@ from kamerton.surfaces import server
 
 def serve(settings: Settings) -> None:
     """Run until Ctrl-C or SIGTERM; then everything that was started is ended."""
-    with server.listen(settings) as listening:  # A taken port is told before anything starts.
+    with contextlib.ExitStack() as sockets:  # A taken port is told before anything starts.
+        listening = sockets.enter_context(server.listen(settings))
+        for_grpc: socket.socket | None = None
+        if settings.grpc:
+            for_grpc = sockets.enter_context(server.reserve(settings, settings.grpc_port))
         app = parts.build(settings)
         try:
             _first_key(app)
-            server.run(app, listening, lambda url: _announce(app, url))
+            server.run(app, listening, lambda url: _announce(app, url, for_grpc), for_grpc)
         finally:
             app.close()
 
@@ -31,8 +37,11 @@ def _first_key(app: App) -> None:
         _say(f"Your key, shown this once: {secret}")
 
 
-def _announce(app: App, url: str) -> None:
+def _announce(app: App, url: str, for_grpc: socket.socket | None) -> None:
     _say(f"Kamerton listens on {url}" + (", open to everybody here" if app.settings.open else ""))
+    if for_grpc:
+        authority = app.settings.authority_file().absolute()
+        _say(f"gRPC listens on {server.shown(for_grpc)}, with TLS; its CA file is {authority}")
     threading.Thread(target=_tell_when_warm, args=(app,), daemon=True).start()
 
 

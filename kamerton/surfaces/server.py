@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,7 +26,11 @@ from kamerton.errors import InvalidArgument, KamertonError, NotFound, Permission
 from kamerton.service.app import App
 from kamerton.settings import Settings
 from kamerton.surfaces import unexpected
-from kamerton.surfaces.gemini import errors, rest
+from kamerton.surfaces.gemini import discovery, downloads, errors, rest, uploads
+from kamerton.surfaces.gemini.streams import AnswerThreads
+
+if TYPE_CHECKING:
+    from kamerton.surfaces.grpc_server import GrpcServer
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's first line and headers."""
@@ -35,8 +39,9 @@ HEAD_SECONDS = 30.0
 SHUTDOWN_SECONDS = 5
 
 
-def build(app: App) -> Starlette:
+def build(app: App, answering: AnswerThreads | None = None) -> Starlette:
     """The ASGI application; nothing is started."""
+    answering = answering or AnswerThreads(app.settings.max_pending_answers)
 
     async def healthz(request: Request) -> Response:
         parts = {"engine": app.engine.warming(), "runner": app.runner.warming()}
@@ -45,7 +50,13 @@ def build(app: App) -> Starlette:
 
     edge = Middleware(_Edge, loopback_only=app.settings.open)
     built = Starlette(
-        routes=[Route("/healthz", healthz), *rest.routes(app)],
+        routes=[
+            Route("/healthz", healthz),
+            *discovery.routes(app),
+            *uploads.routes(app),
+            *downloads.routes(app),
+            *rest.routes(app, answering),
+        ],
         middleware=[edge],
         exception_handlers={HTTPException: _http_exception},
     )
@@ -54,13 +65,28 @@ def build(app: App) -> Starlette:
 
 
 def run(
-    app: App, listening: socket.socket, on_started: Callable[[str], None] = lambda url: None
+    app: App,
+    listening: socket.socket,
+    on_started: Callable[[str], None] = lambda url: None,
+    for_grpc: socket.socket | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT. `on_started` gets the server's own URL."""
-    host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    server = _Server(config(build(app)), lambda: on_started(f"http://{shown}:{port}"))
+    """Serves until SIGTERM or SIGINT; gRPC as well where there is a socket `for_grpc`.
+    `on_started` gets the server's own URL."""
+    answering = AnswerThreads(app.settings.max_pending_answers)
+    url = f"http://{shown(listening)}"
+    beside: GrpcServer | None = None
+    if for_grpc:
+        from kamerton.surfaces.grpc_server import GrpcServer
+
+        beside = GrpcServer(app, for_grpc, answering, url)
+    server = _Server(config(build(app, answering)), beside, lambda: on_started(url))
     server.run(sockets=[listening])
+
+
+def shown(bound: socket.socket) -> str:
+    """`host:port` of a socket."""
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def config(application: Starlette) -> uvicorn.Config:
@@ -81,33 +107,62 @@ def config(application: Starlette) -> uvicorn.Config:
 
 def listen(settings: Settings) -> socket.socket:
     """The socket to serve on. Raises InvalidArgument when its address cannot be had."""
-    host, port = settings.host, settings.port
+    listening = reserve(settings, settings.port)
+    try:
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise _taken(settings.host, settings.port, error) from error
+    return listening
+
+
+def reserve(settings: Settings, port: int) -> socket.socket:
+    """A socket that keeps an address free for a server of this process, as long as it is open.
+    Raises InvalidArgument when the address cannot be had."""
+    host = settings.host
     if settings.open and not _is_loopback(host):
         raise InvalidArgument(
             "An open server needs no credentials and may only listen on a loopback address, "
             f"not on {host}."
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved = socket.socket(family)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
-        listening.listen()
+        reserved.bind((host, port))
     except OSError as error:
-        listening.close()
-        raise InvalidArgument(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
-    return listening
+        reserved.close()
+        raise _taken(host, port, error) from error
+    return reserved
+
+
+def _taken(host: str, port: int, error: OSError) -> InvalidArgument:
+    return InvalidArgument(f"Cannot listen on {host}:{port}: {error.strerror}.")
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        beside: GrpcServer | None,
+        on_started: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._beside = beside
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._beside:
+            await self._beside.start()
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = [super().shutdown(sockets)]
+        if self._beside:
+            ending.append(self._beside.stop(SHUTDOWN_SECONDS))
+        await asyncio.gather(*ending)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -32,6 +32,20 @@ def await_ended(processes: Iterable[psutil.Process], seconds: float = 10) -> Non
                 time.sleep(0.02)
 
 
+def shell(server: Server, script: str, **more: str) -> str:
+    """What a script of bash prints, told where the server is as the tutorial's own are."""
+    names = {
+        "base_url": server.address,
+        "access_token": server.key,
+        "project_id": "my-project-id",
+        **more,
+    }
+    found = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, **names}, capture_output=True, timeout=60
+    )
+    return found.stdout.decode()
+
+
 class Server:
     """`kamerton serve` on a free port, with the owner's key that it printed."""
 
@@ -69,6 +83,20 @@ class Server:
     def post(self, path: str, body: Mapping[str, Any]) -> requests.Response:
         headers = {"x-goog-api-key": self.key}
         return requests.post(self.address + path, headers=headers, json=body, timeout=60)
+
+    def run(self, *command: str) -> str:
+        """What a command prints that is told this server's data folder."""
+        line = [*KAMERTON, *command, "--data", str(self.data)]
+        return subprocess.run(line, capture_output=True, check=True).stdout.decode()
+
+    def key_of(self, owner: str) -> str:
+        """A new key with which `owner` may tune."""
+        return self.run("keys", "create", "--owner", owner, "--scope", "tuning").strip()
+
+    def grpc_address(self) -> str:
+        """Where it serves gRPC, when KAMERTON_GRPC told it to."""
+        found = re.findall(r"gRPC listens on 127\.0\.0\.1:(\d+)", self.log.read_text())
+        return f"localhost:{found[-1]}"
 
     def create(
         self, examples: list[Example], epochs: int = 5, batch: int = 4, **more: Any

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 import requests
 
 from kamerton.dataset.tutorial import EXAMPLES
-from tests.loop.server import Server
+from tests.loop.server import Server, shell
 
 pytestmark = pytest.mark.xdist_group("loop")
 
@@ -43,19 +41,6 @@ curl -X POST $base_url/v1beta/tunedModels \\
         }
       }'
 """
-
-
-def shell(server: Server, script: str, **more: str) -> str:
-    names = {
-        "base_url": server.address,
-        "access_token": server.key,
-        "project_id": "my-project-id",
-        **more,
-    }
-    found = subprocess.run(
-        ["bash", "-c", script], env={**os.environ, **names}, capture_output=True, timeout=60
-    )
-    return found.stdout.decode()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

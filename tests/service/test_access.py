@@ -73,6 +73,6 @@ def test_secrets_are_not_on_disk(app: FakeApp) -> None:
 
 def test_scopes_and_owners_are_checked(app: FakeApp) -> None:
     with pytest.raises(InvalidArgument, match="fly"):
-        credentials.create(app.settings, "key", owner="ann", scopes=frozenset({"fly"}))  # type: ignore[arg-type]
+        credentials.create(app.settings, "key", owner="ann", scopes=frozenset({"fly"}))
     with pytest.raises(InvalidArgument, match="owner"):
         credentials.create(app.settings, "key", owner=" ", scopes=frozenset())

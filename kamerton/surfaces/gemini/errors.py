@@ -68,8 +68,8 @@ def body(error: KamertonError) -> dict[str, Any]:
     """The JSON that tells a client about an error."""
     found = status(type(error))
     inner: dict[str, Any] = {"code": found.http, "message": error.message, "status": found.name}
-    if details := list(_details(error)):
-        inner["details"] = details
+    if found_details := list(details(error)):
+        inner["details"] = found_details
     return {"error": inner}
 
 
@@ -82,11 +82,12 @@ def headers(error: KamertonError) -> dict[str, str]:
     return {}
 
 
-def _details(error: KamertonError) -> Iterator[dict[str, Any]]:
+def details(error: KamertonError, most: int = MAX_VIOLATIONS) -> Iterator[dict[str, Any]]:
+    """What programs can read about an error; of wrong fields the first `most`."""
     if isinstance(error, InvalidKey):
         yield _detail("ErrorInfo", reason="API_KEY_INVALID", domain="googleapis.com")
     if isinstance(error, InvalidArgument) and error.violations:
-        yield _detail("BadRequest", fieldViolations=_field_violations(error.violations))
+        yield _detail("BadRequest", fieldViolations=_field_violations(error.violations, most))
     if isinstance(error, ResourceExhausted):
         yield _detail("QuotaFailure", violations=[{"description": error.message}])
     if isinstance(error, ResourceExhausted | Unavailable):
@@ -97,9 +98,9 @@ def _detail(kind: str, **fields: Any) -> dict[str, Any]:
     return {"@type": f"type.googleapis.com/google.rpc.{kind}", **fields}
 
 
-def _field_violations(violations: tuple[Violation, ...]) -> list[dict[str, str]]:
-    shown = [{"field": v.field, "description": v.description} for v in violations[:MAX_VIOLATIONS]]
-    if (rest := len(violations) - MAX_VIOLATIONS) > 0:
+def _field_violations(violations: tuple[Violation, ...], most: int) -> list[dict[str, str]]:
+    shown = [{"field": v.field, "description": v.description} for v in violations[:most]]
+    if (rest := len(violations) - most) > 0:
         shown.append({"field": "", "description": f"and {rest} more"})
     return shown
 

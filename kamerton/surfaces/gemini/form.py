@@ -1,16 +1,18 @@
-"""JSON into published messages, with every field that has the wrong form named at once."""
+"""Requests into published messages, from JSON or as gRPC brings them, with every field that has
+the wrong form named at once."""
 
 from __future__ import annotations
 
 import math
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Sized
 from functools import cache
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import DecodeError
 
 from kamerton.errors import InvalidArgument, Violation
 from kamerton.surfaces.body import Json
@@ -46,9 +48,27 @@ def message(
         raise _from_parser(error, at) from None
 
 
+def binary_message(raw: bytes, kind: Any, *, ignored: frozenset[str] = frozenset()) -> Any:
+    """`raw` as a message of class `kind` that JSON could have said as well. What is in fields
+    whose full name is in `ignored` may be wrong."""
+    try:
+        made = kind.FromString(raw)
+    except DecodeError:
+        raise InvalidArgument(
+            f"The request is not a {kind.DESCRIPTOR.full_name}, or its text is not UTF-8."
+        ) from None
+    _refuse(list(_wrong_fields(made, "", ignored)))
+    return made
+
+
 def names(field: FieldDescriptor) -> tuple[str, ...]:
     """Both spellings of a field."""
     return (field.name, field.json_name)
+
+
+def snake_case(name: str) -> str:
+    """`display_name` for `displayName`, and for itself."""
+    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
 def shortest(value: float) -> float:
@@ -80,10 +100,7 @@ class _Reading:
         if self._unknown:
             message = "\n".join(violation.description for violation in self._unknown[:10])
             raise InvalidArgument(message, (*self._unknown, *self._wrong))
-        if self._wrong:
-            first = self._wrong[0]
-            message = f"Invalid value at '{first.field}': {first.description}"
-            raise InvalidArgument(message, tuple(self._wrong))
+        _refuse(self._wrong)
 
     def fields(self, value: Json, descriptor: Descriptor, at: str) -> Json:
         known = _by_name(descriptor)
@@ -114,7 +131,7 @@ class _Reading:
         if not isinstance(value, list):
             return self._wrong_at(at, "must be a list")
         if len(value) > MAX_ITEMS:
-            return self._wrong_at(at, f"has {len(value)} items, at most {MAX_ITEMS} are read")
+            return self._wrong_at(at, _too_many(value))
         return [self._one(item, field, f"{at}[{index}]") for index, item in enumerate(value)]
 
     def _one(self, value: Any, field: FieldDescriptor, at: str) -> Any:
@@ -132,6 +149,46 @@ class _Reading:
 
     def _wrong_at(self, at: str, description: str) -> None:
         self._wrong.append(Violation(at, description))
+
+
+def _refuse(wrong: Sequence[Violation]) -> None:
+    if wrong:
+        first = wrong[0]
+        message = f"Invalid value at '{first.field}': {first.description}"
+        raise InvalidArgument(message, tuple(wrong))
+
+
+def _wrong_fields(made: Any, at: str, ignored: frozenset[str]) -> Iterator[Violation]:
+    """All that a message can hold and JSON would not be accepted with."""
+    for field, value in made.ListFields():
+        path = f"{at}.{field.name}" if at else field.name
+        if field.full_name in ignored or _is_map(field):
+            continue
+        if not _is_repeated(field):
+            yield from _wrong_value(value, field, path, ignored)
+        elif len(value) > MAX_ITEMS:
+            yield Violation(path, _too_many(value))
+        else:
+            for index, item in enumerate(value):
+                yield from _wrong_value(item, field, f"{path}[{index}]", ignored)
+
+
+def _wrong_value(
+    value: Any, field: FieldDescriptor, at: str, ignored: frozenset[str]
+) -> Iterator[Violation]:
+    kind = field.message_type
+    if kind is not None:
+        if not kind.full_name.startswith("google.protobuf."):
+            yield from _wrong_fields(value, at, ignored)
+    elif not isinstance(value, bytes):
+        try:
+            _SCALARS[field.cpp_type](value, field)
+        except ValueError as error:
+            yield Violation(at, str(error))
+
+
+def _too_many(items: Sized) -> str:
+    return f"has {len(items)} items, at most {MAX_ITEMS} are read"
 
 
 def _is_repeated(field: FieldDescriptor) -> bool:
@@ -224,4 +281,4 @@ def _from_parser(error: json_format.ParseError, at: str) -> InvalidArgument:
 
 def _parser_path(text: str) -> Iterator[str]:
     for name in re.findall(r"Failed to parse (\w+) field: ", text):
-        yield re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), name)
+        yield snake_case(name)

@@ -54,12 +54,12 @@ MISSING_DATA = (
 
 def tuned_model_id(name: str) -> str:
     """`x` of `tunedModels/x`."""
-    return _ids(r"tunedModels/([a-z0-9-]{1,63})", name, "tuned model")[0]
+    return ids(r"tunedModels/([a-z0-9-]{1,63})", name, "tuned model")[0]
 
 
 def operation_ids(name: str) -> tuple[str, str]:
     """`x` and `y` of `tunedModels/x/operations/y`."""
-    tuned_model, operation_id = _ids(
+    tuned_model, operation_id = ids(
         r"tunedModels/([a-z0-9-]{1,63})/operations/([a-z0-9-]{1,63})", name, "operation"
     )
     return tuned_model, operation_id
@@ -67,13 +67,13 @@ def operation_ids(name: str) -> tuple[str, str]:
 
 def permission_ids(name: str) -> tuple[str, str]:
     """`x` and `y` of `tunedModels/x/permissions/y`."""
-    tuned_model, permission_id = _ids(
+    tuned_model, permission_id = ids(
         r"tunedModels/([a-z0-9-]{1,63})/permissions/([a-z0-9]{1,18})", name, "permission"
     )
     return tuned_model, permission_id
 
 
-def _ids(pattern: str, name: str, what: str) -> tuple[str, ...]:
+def ids(pattern: str, name: str, what: str) -> tuple[str, ...]:
     found = re.fullmatch(pattern, name)
     if not found:
         raise NotFound(f"There is no {what} with the name {name[:MAX_NAME]!r}.")
@@ -113,16 +113,16 @@ def tuned_model(noun: TunedModel, *, extended: bool = True) -> Json:
         made["tunedModelSource"] = {"tunedModel": source, "baseModel": noun.asked_base_model}
     else:
         made["baseModel"] = noun.asked_base_model
-    made |= _present(displayName=noun.display_name, description=noun.description)
+    made |= present(displayName=noun.display_name, description=noun.description)
     made |= {
         "state": noun.state.value,
-        "createTime": _timestamp(noun.create_time),
-        "updateTime": _timestamp(noun.update_time),
+        "createTime": timestamp(noun.create_time),
+        "updateTime": timestamp(noun.update_time),
         "tuningTask": _tuning_task(noun),
     }
     # Unlike plain zeros, these have presence: 0 is a value.
     made |= {"temperature": noun.temperature, "topP": noun.top_p, "topK": noun.top_k}
-    made |= _present(readerProjectNumbers=[str(number) for number in noun.reader_project_numbers])
+    made |= present(readerProjectNumbers=[str(number) for number in noun.reader_project_numbers])
     if extended:
         made["kamerton"] = _extension(noun)
     return made
@@ -132,10 +132,10 @@ def _tuning_task(noun: TunedModel) -> Json:
     chosen = noun.hyperparameters
     task: Json = {}
     if noun.start_time:
-        task["startTime"] = _timestamp(noun.start_time)
+        task["startTime"] = timestamp(noun.start_time)
     if noun.complete_time and noun.state is State.ACTIVE:
-        task["completeTime"] = _timestamp(noun.complete_time)
-    task |= _present(snapshots=_snapshots(noun))
+        task["completeTime"] = timestamp(noun.complete_time)
+    task |= present(snapshots=_snapshots(noun))
     task["hyperparameters"] = {
         "epochCount": chosen.epoch_count,
         "batchSize": chosen.batch_size,
@@ -181,7 +181,7 @@ def _snapshot(noun: Snapshot) -> Json:
         "step": noun.step,
         "epoch": noun.epoch,
         "meanLoss": float(f"{noun.mean_loss:.7g}"),
-        "computeTime": _timestamp(noun.compute_time),
+        "computeTime": timestamp(noun.compute_time),
     }
 
 
@@ -223,6 +223,7 @@ CREATE_FIELDS = {
     "learning_rate_multiplier": "tuned_model.tuning_task.hyperparameters.learning_rate_multiplier",
     "base_model": "tuned_model.base_model",
     "source": "tuned_model.tuned_model_source.tuned_model",
+    "file_uri": FILE_URI,
     **{name: f"tuned_model.{name}" for name in WRITABLE},
 }
 """Where the arguments of `tuned_models.create` and `patch` stand in the request."""
@@ -344,7 +345,7 @@ def permission(tuned_model_id: str, noun: Permission) -> Json:
     return {
         "name": f"tunedModels/{tuned_model_id}/permissions/{noun.id}",
         "granteeType": noun.grantee_type,
-        **_present(emailAddress=noun.email),
+        **present(emailAddress=noun.email),
         "role": noun.role,
     }
 
@@ -375,12 +376,12 @@ def _chosen(holder: Any, field: str) -> str | None:
 # --- both ways -----------------------------------------------------------------------------------
 
 
-def _present(**fields: Any) -> Json:
+def present(**fields: Any) -> Json:
     """The fields that are not empty: proto3 leaves out the others."""
     return {name: value for name, value in fields.items() if value}
 
 
-def _timestamp(moment: datetime) -> str:
+def timestamp(moment: datetime) -> str:
     if moment.tzinfo is not UTC:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

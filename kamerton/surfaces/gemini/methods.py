@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kamerton.errors import Cancelled, InvalidArgument, Unimplemented
-from kamerton.service import generation, models, operations, permissions, tuned_models
+from kamerton.service import files, generation, models, operations, permissions, tuned_models
 from kamerton.service.app import App
 from kamerton.surfaces.body import Json
-from kamerton.surfaces.gemini import answers, messages, published
+from kamerton.surfaces.gemini import answers, file_messages, messages, published
 from kamerton.surfaces.gemini.errors import wire_fields
 from kamerton.types import Caller, Chunk
 
@@ -19,6 +19,7 @@ _NESTED_FIELDS = {
     name: f"generate_content_request.{name}" for name in ("contents", "system_instruction")
 }
 _MAX_PAGE = 1000
+_MAX_FILES_PAGE = 100
 _MAX_WAIT = 600.0
 """Seconds that one call may wait for an operation."""
 _CONFIG_FIELDS = {
@@ -58,8 +59,12 @@ def get_model(call: Call, request: Any) -> Json:
 
 def create_tuned_model(call: Call, request: Any) -> Json:
     arguments = messages.create_arguments(request)
-    arguments["examples"] = messages.examples(request.tuned_model.tuning_task)
     with wire_fields(messages.CREATE_FIELDS):
+        arguments["examples"] = (
+            files.read_examples(*call.who, call.file_uri)
+            if call.file_uri
+            else messages.examples(request.tuned_model.tuning_task)
+        )
         return messages.operation(tuned_models.create(*call.who, **arguments))
 
 
@@ -169,6 +174,26 @@ def transfer_ownership(call: Call, request: Any) -> Json:
     return {}
 
 
+def get_file(call: Call, request: Any) -> Json:
+    found = files.get(*call.who, file_messages.file_id(request.name))
+    return file_messages.file(found, call.address)
+
+
+def list_files(call: Call, request: Any) -> Json:
+    page = files.list_(
+        *call.who,
+        page_size=_page_size(request, 10, most=_MAX_FILES_PAGE),
+        page_token=request.page_token,
+    )
+    listed = (file_messages.file(found, call.address) for found in page.items)
+    return _listed("files", listed, page.next_page_token)
+
+
+def delete_file(call: Call, request: Any) -> Json:
+    files.delete(*call.who, file_messages.file_id(request.name))
+    return {}
+
+
 def generate_content(call: Call, request: Any) -> Json:
     """The whole answer; given up when nobody waits for it any more."""
     chunks = _generate(call, request)
@@ -224,7 +249,7 @@ def _listed(name: str, items: Iterable[Json], next_page_token: str) -> Json:
     return made
 
 
-def _page_size(request: Any, default: int) -> int:
+def _page_size(request: Any, default: int, most: int = _MAX_PAGE) -> int:
     if request.page_size < 0:
         raise InvalidArgument.of("page_size", "must not be negative")
-    return min(request.page_size or default, _MAX_PAGE)
+    return min(request.page_size or default, most)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import functools
-import re
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
-from kamerton.errors import (
-    InvalidArgument,
-    KamertonError,
-    ResourceExhausted,
-)
+from kamerton.errors import InvalidArgument, KamertonError
 from kamerton.service import access
 from kamerton.service.app import App
 from kamerton.surfaces import address, body, unexpected
@@ -30,6 +24,7 @@ from kamerton.surfaces.gemini.methods import Call
 from kamerton.surfaces.gemini.routes import Route, find
 from kamerton.surfaces.gemini.rpcs import check_rights
 from kamerton.surfaces.gemini.streams import (
+    AnswerThreads,
     ArrayFrame,
     Pieces,
     SseFrame,
@@ -39,27 +34,26 @@ from kamerton.surfaces.gemini.streams import (
 )
 from kamerton.types import Caller
 
-T = TypeVar("T")
 VERSIONS = ("v1beta", "v1", "v1alpha")
 
 
-def routes(app: App) -> list[StarletteRoute]:
+def routes(app: App, answering: AnswerThreads) -> list[StarletteRoute]:
     """Everything under the version prefixes."""
     check_rights()
-    surface = _Surface(app)
+    surface = _Surface(app, answering)
     return [StarletteRoute(f"/{version}/{{path:path}}", surface) for version in VERSIONS]
 
 
 # --- from HTTP to a request message --------------------------------------------------------------
 
 
-def _system_parameter(query: QueryParams, name: str) -> str:
+def system_parameter(query: QueryParams, name: str) -> str:
     return query.get(name) or query.get(f"${name}") or ""
 
 
-def _credentials(request: Request) -> dict[str, str | None]:
+def offered_credentials(request: Request) -> dict[str, str | None]:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    key = request.headers.get("x-goog-api-key") or _system_parameter(request.query_params, "key")
+    key = request.headers.get("x-goog-api-key") or system_parameter(request.query_params, "key")
     return {"bearer": token.strip() if scheme.lower() == "bearer" else None, "key": key or None}
 
 
@@ -135,40 +129,33 @@ def _query_fields(route: Route, query: QueryParams) -> Json:
 def mask(query: QueryParams) -> list[str]:
     """The fields to change that the query names, in snake_case."""
     asked = query.get("updateMask") or query.get("update_mask") or ""
-    return [_snake_case(path.strip()) for path in asked.split(",")] if asked else []
+    return [form.snake_case(path.strip()) for path in asked.split(",")] if asked else []
 
 
 def _present(resource: Json) -> list[str]:
     """Without any mask: all that can be changed and is there."""
-    present = {_snake_case(name) for name, value in resource.items() if value is not None}
+    present = {form.snake_case(name) for name, value in resource.items() if value is not None}
     return [name for name in (*messages.WRITABLE, "role") if name in present]
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
 # --- from an answer to HTTP ----------------------------------------------------------------------
 
 
 class _Surface:
-    """Answers every request under the version prefixes. Verbs run in threads; those that make
-    answers have threads of their own, so that waiting for an answer never delays a read."""
+    """Answers every request under the version prefixes. Verbs run in threads."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, answering: AnswerThreads) -> None:
         self._app = app
-        self._max_answers = app.settings.max_pending_answers
-        self._answers = 0
-        self._answer_threads = CapacityLimiter(self._max_answers)
+        self._answering = answering
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         route, path_fields = find(request.method, scope["path_params"]["path"])
         query = request.query_params
-        alt = _system_parameter(query, "alt").partition(";")[0]
+        alt = system_parameter(query, "alt").partition(";")[0]
         if alt not in ("", "json", "sse"):
             raise InvalidArgument("alt must be json or sse.")
-        credentials = _credentials(request)
+        credentials = offered_credentials(request)
         raw, admitted = b"", None
         if route.body:  # whoever may not call does not get to send a long body either
             admitted = await to_thread.run_sync(self._admit, route, credentials)
@@ -181,14 +168,14 @@ class _Surface:
             made = Call(self._app, caller, address.own(request, self._app.settings), uri, gone)
             return route.rpc.function(made, _message(route, path_fields, query, given))
 
-        pretty = _system_parameter(query, "prettyPrint").lower() not in ("false", "0")
+        pretty = system_parameter(query, "prettyPrint").lower() not in ("false", "0")
         if route.rpc.streams:
-            with self._place():
+            with self._answering.place():
                 stream = self._stream(call, alt == "sse", pretty, send)
                 await unless_gone(receive, stream)
             return
         if route.rpc.takes_long:
-            with self._place():
+            with self._answering.place():
                 content = await self._whole_answer(call, pretty, receive)
         else:
             content = await to_thread.run_sync(lambda: encode(call(), pretty))
@@ -202,24 +189,13 @@ class _Surface:
         access.require(caller, route.rpc.verb)
         return caller
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._answers >= self._max_answers:
-            raise ResourceExhausted("Too many prompts are waiting; try again in a moment.")
-        self._answers += 1
-        try:
-            yield
-        finally:
-            self._answers -= 1
-
     async def _whole_answer(
         self, call: Callable[[Callable[[], bool]], Json], pretty: bool, receive: Receive
     ) -> bytes:
         gone = threading.Event()
         try:
-            return await unless_gone(
-                receive, self._in_answer_thread(lambda: encode(call(gone.is_set), pretty))
-            )
+            answer = self._answering.run(lambda: encode(call(gone.is_set), pretty))
+            return await unless_gone(receive, answer)
         finally:
             gone.set()
 
@@ -231,15 +207,15 @@ class _Surface:
         send: Send,
     ) -> None:
         """An error before the first piece is raised; a later one becomes the last piece."""
-        pieces = Pieces(await self._in_answer_thread(opening))
+        pieces = Pieces(await self._answering.run(opening))
         frame = SseFrame() if sse else ArrayFrame(pretty)
         try:
-            piece = await self._in_answer_thread(pieces.next)
+            piece = await self._answering.run(pieces.next)
             await send({"type": "http.response.start", "status": 200, "headers": frame.headers})
             while piece is not None:
                 await send_piece(send, frame.piece(piece))
                 try:
-                    piece = await self._in_answer_thread(pieces.next)
+                    piece = await self._answering.run(pieces.next)
                 except Exception as error:
                     known = error if isinstance(error, KamertonError) else unexpected.report(error)
                     await send_piece(send, frame.piece(errors.body(known)))
@@ -247,6 +223,3 @@ class _Surface:
             await send({"type": "http.response.body", "body": frame.end})
         finally:
             pieces.leave()
-
-    async def _in_answer_thread(self, work: Callable[[], T]) -> T:
-        return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._answer_threads)

@@ -44,6 +44,7 @@ class Route:
 _TUNED = "{name=tunedModels/*}"
 _OPERATION = "{name=tunedModels/*/operations/*}"
 _SHARED = "{parent=tunedModels/*}/permissions"
+_FILE = "{name=files/*}"
 _PERMISSION = "{name=tunedModels/*/permissions/*}"
 
 # fmt: off
@@ -60,6 +61,10 @@ ROUTES = (
     Route("DELETE", _TUNED, RPCS["DeleteTunedModel"]),
     Route("POST", _TUNED + ":cancel", RPCS["CancelTunedModel"]),
     Route("POST", _TUNED + ":transferOwnership", RPCS["TransferOwnership"], body="*", strict=True),
+
+    Route("GET", "files", RPCS["ListFiles"]),
+    Route("GET", _FILE, RPCS["GetFile"]),
+    Route("DELETE", _FILE, RPCS["DeleteFile"]),
 
     Route("GET", "operations", RPCS["ListOperations"]),
     Route("GET", "{name=tunedModels/*}/operations", RPCS["ListOperations"]),

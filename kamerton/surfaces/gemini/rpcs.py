@@ -33,6 +33,7 @@ _PACKAGE = "google.ai.generativelanguage.v1beta."
 _MODELS = _PACKAGE + "ModelService"
 _PERMISSIONS = _PACKAGE + "PermissionService"
 _GENERATION = _PACKAGE + "GenerativeService"
+_FILES = _PACKAGE + "FileService"
 _OPERATIONS = "google.longrunning.Operations"
 _p, _m = published, methods
 
@@ -66,6 +67,11 @@ RPCS = {rpc.name: rpc for rpc in (
         _p.DeletePermissionRequest, _p.Empty, _m.delete_permission),
     Rpc(_PERMISSIONS, "TransferOwnership", "tuned_models.transfer_ownership",
         _p.TransferOwnershipRequest, _p.TransferOwnershipResponse, _m.transfer_ownership),
+
+    Rpc(_FILES, "ListFiles", "files.list",
+        _p.ListFilesRequest, _p.ListFilesResponse, _m.list_files),
+    Rpc(_FILES, "GetFile", "files.get", _p.GetFileRequest, _p.File, _m.get_file),
+    Rpc(_FILES, "DeleteFile", "files.delete", _p.DeleteFileRequest, _p.Empty, _m.delete_file),
 
     Rpc(_OPERATIONS, "ListOperations", "operations.list",
         _p.ListOperationsRequest, _p.ListOperationsResponse, _m.list_operations),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Send
 
+from kamerton.errors import ResourceExhausted
 from kamerton.surfaces.body import Json
 
 T = TypeVar("T")
 
-_SLOWEST_READER = 60.0
+SLOWEST_READER = 60.0
+"""Seconds that a client may leave a piece of its answer unread."""
 
 
 def encode(made: Json, pretty: bool) -> bytes:
@@ -27,7 +31,7 @@ def encode(made: Json, pretty: bool) -> bytes:
 async def send_piece(send: Send, piece: bytes) -> None:
     """Waits for a slow reader, but not for ever."""
     try:
-        async with asyncio.timeout(_SLOWEST_READER):
+        async with asyncio.timeout(SLOWEST_READER):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     except TimeoutError:
         raise ClientDisconnect from None
@@ -50,6 +54,31 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         task.cancel()
         gone.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
+
+
+class AnswerThreads:
+    """Threads for what takes long, of every transport together, so that waiting for an answer
+    never delays a read. Used by one event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._threads = CapacityLimiter(most)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the calls that may be on their way. Raises ResourceExhausted."""
+        if self._taken >= self._most:
+            raise ResourceExhausted("Too many prompts are waiting; try again in a moment.")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of `work`; whoever is cancelled does not wait for it to end."""
+        return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
 
 
 class Pieces:

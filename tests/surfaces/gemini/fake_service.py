@@ -221,11 +221,12 @@ def app(**settings: Any) -> Any:
 class Serving:
     """A server in a thread of this process."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, served: Any = None, **settings: Any) -> None:
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         self.port: int = listening.getsockname()[1]
-        self._server = uvicorn.Server(server.config(server.build(app(**settings))))
+        built = server.build(served or app(**settings))
+        self._server = uvicorn.Server(server.config(built))
         self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
         self._thread.start()
         while not self._server.started:

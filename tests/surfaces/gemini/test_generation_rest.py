@@ -197,7 +197,7 @@ def test_count_tokens(http: Http, verbs: Verbs, model: str) -> None:
 
 
 def test_a_fault_in_a_nested_request_is_named_where_it_stands(http: Http) -> None:
-    body = {"generateContentRequest": {"contents": [{"parts": []}]}}
+    body: dict[str, Any] = {"generateContentRequest": {"contents": [{"parts": []}]}}
     error = problem(http("POST", f"/v1/{TUNED}:countTokens", json=body), 400, "INVALID_ARGUMENT")
     (violation,) = error["details"][0]["fieldViolations"]
     assert violation["field"] == "generate_content_request.contents[0].parts"

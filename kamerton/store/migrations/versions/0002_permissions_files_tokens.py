@@ -47,17 +47,19 @@ def upgrade() -> None:
 
     op.create_table('uploads',
     sa.Column('uid', sa.String(length=32), nullable=False),
-    sa.Column('secret_hash', sa.String(length=64), nullable=False),
+    sa.Column('secret_hash', sa.String(length=64), nullable=True),
     sa.Column('owner', sa.String(), nullable=False),
     sa.Column('file_id', sa.String(length=40), nullable=False),
     sa.Column('display_name', sa.String(), nullable=False),
     sa.Column('mime_type', sa.String(), nullable=False),
     sa.Column('size', sa.BigInteger(), nullable=True),
+    sa.Column('reserved_bytes', sa.BigInteger(), nullable=False),
     sa.Column('create_time', sa.DateTime(), nullable=False),
+    sa.Column('expire_time', sa.DateTime(), nullable=False),
     sa.PrimaryKeyConstraint('uid', name=op.f('pk_uploads')),
     sa.UniqueConstraint('secret_hash', name=op.f('uq_uploads_secret_hash'))
     )
-    for column in ('owner', 'create_time'):
+    for column in ('owner', 'expire_time'):
         op.create_index(op.f(f'ix_uploads_{column}'), 'uploads', [column])
 
     op.create_table('credentials',

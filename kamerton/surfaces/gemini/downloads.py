@@ -1,0 +1,63 @@
+"""The bytes of a file, streamed to whoever may have them."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.routing import Route as StarletteRoute
+from starlette.types import Receive, Scope, Send
+
+from kamerton.service import access, files
+from kamerton.service.app import App
+from kamerton.surfaces.gemini import file_messages
+from kamerton.surfaces.gemini.rest import VERSIONS, offered_credentials
+from kamerton.surfaces.gemini.streams import send_piece, unless_gone
+from kamerton.types import File
+
+VERB = "files.download"
+_PIECE_BYTES = 1024 * 1024
+
+
+def routes(app: App) -> list[StarletteRoute]:
+    access.RIGHTS[VERB]  # No start without a declared right.
+    surface = _Surface(app)
+    paths = [f"/{version}/files/{{id}}:download" for version in VERSIONS]
+    return [StarletteRoute(path, surface, methods=["GET"]) for path in paths]
+
+
+class _Surface:
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+
+        def opened() -> tuple[File, BinaryIO]:
+            caller = access.authenticate(self._app, **offered_credentials(request))
+            access.require(caller, VERB)
+            id = file_messages.file_id(f"files/{request.path_params['id']}")
+            return files.open_(self._app, caller, id)
+
+        file, content = await to_thread.run_sync(opened)
+        with content:
+            await unless_gone(receive, _send(send, file, content))
+
+
+async def _send(send: Send, file: File, content: BinaryIO) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": _headers(file)})
+    while piece := await to_thread.run_sync(content.read, _PIECE_BYTES):
+        await send_piece(send, piece)
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _headers(file: File) -> list[tuple[bytes, bytes]]:
+    # Never shown as a page of this server, whatever it is.
+    return [
+        (b"content-type", file.mime_type.encode("latin-1")),
+        (b"content-length", str(file.size_bytes).encode()),
+        (b"content-disposition", b"attachment"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-security-policy", b"sandbox"),
+    ]
