@@ -74,28 +74,80 @@ def _text(content: bytes, name: str, place: str) -> str:
 
 def _json_rows(lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield Row(f"line {number}: ", msgspec.json.decode(line))
-        except (msgspec.DecodeError, RecursionError) as error:
-            yield Row(f"line {number}: ", None, f"is not valid JSON: {_short(error)}")
+        if line.strip():
+            yield _json_row(f"line {number}: ", line)
+
+
+def _json_row(place: str, text: str) -> Row:
+    try:
+        return Row(place, msgspec.json.decode(text))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Row(place, None, f"is not valid JSON: {_short(error)}")
 
 
 def _array_rows(file: BinaryIO, name: str) -> Iterator[Row]:
-    content = file.read(MAX_ARRAY_BYTES + 1)
-    if len(content) > MAX_ARRAY_BYTES:
-        problem = f"a JSON array of more than {MAX_ARRAY_BYTES} bytes; save it as JSON lines"
-        raise InvalidArgument.of(name, problem)
-    text = _text(content, name, "somewhere").removeprefix("\ufeff")
+    source = TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        rows = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidArgument.of(
-            name, f"is not valid JSON: {_short(error)}{_line_of(error, text)}"
-        ) from error
-    for number, row in enumerate(rows, start=1):
-        yield Row(f"item {number}: ", row)
+        yield from _items(_Window(source))
+    except UnicodeDecodeError as error:
+        raise InvalidArgument.of(name, f"not UTF-8 text; {_SAVE}") from error
+    except ValueError as error:
+        raise InvalidArgument.of(name, f"is not valid JSON: {error}") from error
+    finally:
+        source.detach()  # Else it would close the file, which is the caller's.
+
+
+def _items(text: _Window) -> Iterator[Row]:
+    """Of a JSON array. ValueError where it is none."""
+    before = text.next()
+    for number in count(1):
+        if number == 1 and text.peek() == "]":
+            break
+        yield _json_row(f"item {number}: ", text.value())
+    ...
+
+
+class _Window:
+    """A text that is looked at a few megabytes at a time."""
+
+    def __init__(self, source: TextIO) -> None:
+        self._source = source
+        self._window, self._at, self._line = "", 0, 1
+
+    def peek(self) -> str:
+        """The next character that is not white space; "" at the end."""
+        while True:
+            blanks = _BLANKS.match(self._window, self._at)
+            assert blanks is not None
+            self.skip(blanks.end() - self._at)
+            if self._at < len(self._window):
+                return self._window[self._at]
+            self._window, self._at = self._source.read(_WINDOW_CHARACTERS), 0
+            if not self._window:
+                return ""
+
+    def skip(self, count: int) -> str:
+        """What is passed over."""
+        start, self._at = self._at, self._at + count
+        self._line += self._window.count("\n", start, self._at)
+        return self._window[start : self._at]
+
+    def value(self) -> str:
+        """The JSON value that begins here. ValueError when there is none, or it is too long."""
+        if len(self._window) - self._at < MAX_LINE_BYTES:
+            more = self._source.read(_WINDOW_CHARACTERS)
+            self._window, self._at = self._window[self._at :] + more, 0
+        try:
+            _, end = _DECODER.raw_decode(self._window, self._at)
+        except RecursionError:
+            raise self.wrong("nested too deep") from None
+        except json.JSONDecodeError as error:
+            raise self.wrong(error.msg, error.pos) from None
+        return self.skip(end - self._at)
+
+    def wrong(self, what: str, at: int | None = None) -> ValueError:
+        line = self._line + self._window.count("\n", self._at, at)
+        return ValueError(f"{what} in line {line}")
 
 
 def _short(error: Exception) -> str:

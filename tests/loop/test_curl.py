@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ curl -s "$base_url/upload/v1beta/files?key=$access_token" -D "$headers" -o /dev/
     -H "X-Goog-Upload-Protocol: resumable" -H "X-Goog-Upload-Command: start" \\
     -H "X-Goog-Upload-Header-Content-Length: $(wc -c < "$file")" \\
     -H "X-Goog-Upload-Header-Content-Type: application/jsonl" \\
-    -H "Content-Type: application/json" -d "{'file': {'display_name': 'lines'}}"
+    -H "Content-Type: application/json" -d "$metadata"
 session=$(grep -i "^x-goog-upload-url:" "$headers" | cut -d" " -f2 | tr -d "\\r")
 """
 SEND = """
@@ -36,10 +37,14 @@ curl -s "$session" -H "X-Goog-Upload-Offset: 0" -H "X-Goog-Upload-Command: uploa
 
 @pytest.fixture
 def lines(tmp_path: Path) -> dict[str, str]:
-    """Variables of the scripts: a file to send, and where to keep an answer's headers."""
+    """Variables of the scripts: a file to send, what it is, and where to keep headers."""
     file = tmp_path / "lines.jsonl"
     file.write_bytes(LINES)
-    return {"file": str(file), "headers": str(tmp_path / "headers")}
+    return {
+        "file": str(file),
+        "headers": str(tmp_path / "headers"),
+        "metadata": json.dumps({"file": {"display_name": "lines"}}),
+    }
 
 
 def delete(server: Server, name: str) -> None:
@@ -69,6 +74,14 @@ curl -s "$base_url/v1beta/tunedModels?key=$access_token" -d '{
     delete(server, operation["metadata"]["tunedModel"])
 
 
+def test_metadata_in_single_quotes(server: Server, lines: dict[str, str]) -> None:
+    """So it stands in the API's own example, where the shell is to put in a variable."""
+    lines["metadata"] = "{'file': {'display_name': 'lines'}}"
+    file = json.loads(shell(server, START + SEND, **lines))["file"]
+    assert file["displayName"] == "lines"
+    delete(server, file["name"])
+
+
 def test_a_file_in_pieces_with_a_question_between(server: Server, lines: dict[str, str]) -> None:
     pieces = """
 head -c 20 "$file" | curl -s "$session" -D - -o /dev/null --data-binary @- \\
@@ -82,6 +95,8 @@ tail -c +21 "$file" | curl -s "$session" -D - --data-binary @- \\
     assert printed.count("x-goog-upload-status: final") == 1
     assert "x-goog-upload-size-received: 20\n" in printed
     assert f'"sizebytes": "{len(LINES)}"' in printed
+    (name,) = re.findall(r'"(files/[^"]+)"', printed)
+    delete(server, name)
 
 
 def test_a_cancelled_upload_is_gone(server: Server, lines: dict[str, str]) -> None:

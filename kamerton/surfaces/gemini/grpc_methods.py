@@ -85,7 +85,7 @@ class _Surface:
         caller = await to_thread.run_sync(self._admit, rpc, context)
         raw = await _received(context)
         with self._answering.place():
-            pieces = Pieces(await self._answering.run(lambda: self._call(rpc, caller, raw)))
+            pieces = Pieces(lambda: self._call(rpc, caller, raw))
 
             def following() -> bytes | None:
                 piece = pieces.next()

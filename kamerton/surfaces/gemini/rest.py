@@ -207,7 +207,7 @@ class _Surface:
         send: Send,
     ) -> None:
         """An error before the first piece is raised; a later one becomes the last piece."""
-        pieces = Pieces(await self._answering.run(opening))
+        pieces = Pieces(opening)
         frame = SseFrame() if sse else ArrayFrame(pretty)
         try:
             piece = await self._answering.run(pieces.next)

@@ -82,18 +82,25 @@ class AnswerThreads:
 
 
 class Pieces:
-    """A generator that one thread may leave while another waits for its next piece; it is closed
-    by whichever of them comes to it last."""
+    """The pieces of an answer that one thread may leave while another waits for the next of them;
+    the work behind them is ended by whichever comes to it last."""
 
-    def __init__(self, pieces: Generator[Json, None, None]) -> None:
-        self._pieces = pieces
+    def __init__(self, opening: Callable[[], Generator[Json, None, None]]) -> None:
+        """`opening` is called by the first `next`, so that nothing begun is ever forgotten: a
+        generator that was not started would not hear that it is closed."""
+        self._opening = opening
+        self._pieces: Generator[Json, None, None] | None = None
         self._busy = threading.Lock()
         self._left = False
 
     def next(self) -> Json | None:
         try:
             with self._busy:
-                return None if self._left else next(self._pieces, None)
+                if self._left:
+                    return None
+                if self._pieces is None:
+                    self._pieces = self._opening()
+                return next(self._pieces, None)
         finally:
             if self._left:
                 self.leave()
@@ -102,7 +109,8 @@ class Pieces:
         self._left = True
         if self._busy.acquire(blocking=False):
             try:
-                self._pieces.close()
+                if self._pieces is not None:
+                    self._pieces.close()
             finally:
                 self._busy.release()
 

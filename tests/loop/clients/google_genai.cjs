@@ -36,7 +36,7 @@ function _tune(displayName, trainingData, epochCount) {
   const data = trainingData || { examples: { examples: examples.slice(0, 1) } };
   return ai.tunings.tune({
     baseModel: BASE,
-    trainingDataset: { examples: [] },
+    trainingDataset: {},
     config: {
       tunedModelDisplayName: displayName,
       epochCount: epochCount || 1,

@@ -49,7 +49,7 @@ def _tune(display_name: str, data: Any = None, epochs: int = 1, batch: int = 4) 
     options = types.HttpOptions(extra_body={"tuningTask": {"trainingData": training}})
     return _client.tunings.tune(
         base_model=BASE,
-        training_dataset=_data(),
+        training_dataset=types.TuningDataset(),
         config=types.CreateTuningJobConfig(
             tuned_model_display_name=display_name,
             epoch_count=epochs,
@@ -124,7 +124,7 @@ def tune_on_an_uploaded_file() -> None:
         assert job.state == types.JobState.JOB_STATE_SUCCEEDED
         _client.models.delete(model=job.name)
     _client.files.delete(name=file.name)
-    with _raises(400, "INVALID_ARGUMENT", "file_uri"):
+    with _raises(404, "NOT_FOUND", file.name):
         _tune("from no file", {"fileUri": file.name})
 
 

@@ -19,7 +19,7 @@ import google.generativeai as genai
 from google.api_core import exceptions
 from google.generativeai import client, permission, protos
 from googleapiclient.discovery import build_from_document
-from googleapiclient.errors import HttpError
+from googleapiclient.errors import ResumableUploadError
 from googleapiclient.http import MediaFileUpload
 
 ADDRESS = os.environ["KAMERTON_ENDPOINT"]
@@ -309,7 +309,7 @@ def files() -> None:
     assert sent.uri == f"{ADDRESS}/v1beta/files/numbers-1"
     assert (sent.expiration_time - sent.create_time).total_seconds() == 48 * 3600
     assert genai.get_file("numbers-1").to_dict() == sent.to_dict()
-    with _raises(HttpError, "409"):
+    with _raises(ResumableUploadError, "409"):
         genai.upload_file(NUMBERS, name="numbers-1")
     whole = genai.upload_file(NUMBERS, resumable=False)
     assert (whole.size_bytes, whole.sha256_hash) == (size, sent.sha256_hash)

@@ -128,6 +128,12 @@ def test_10_not_ready_is_400_and_full_is_429_never_503(http: Http, verbs: Verbs)
     problem(http("POST", f"/v1/{MODEL}:generateContent", json=HI), 429, "RESOURCE_EXHAUSTED")
 
 
+# In test_uploads.py: 11, an upload session needs no credential, in
+# test_a_session_needs_no_key_and_refuses_anothers; 12, every answer of one has
+# X-Goog-Upload-Status, in test_pieces_with_query_and_repeat; 18, multipart bodies may have bare
+# line feeds, in test_multipart.
+
+
 def test_13_event_streams_hold_nothing_but_data(http: Http) -> None:
     text = http("POST", f"/v1/{MODEL}:streamGenerateContent?alt=sse", json=HI).text
     for line in text.split("\n"):
