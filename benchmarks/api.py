@@ -142,8 +142,8 @@ def ask(server: Server, operation: dict[str, Any], seconds: Seconds) -> None:
     """Each call in turn, as clients poll: over one connection, with a pause."""
     paths = {
         "operation": operation["name"],
-        "its tuned model": operation["metadata"]["tunedModel"],
-        "another tuned model": "tunedModels/model-5000",
+        "its model": operation["metadata"]["tunedModel"],
+        "another model": "tunedModels/model-5000",
         "list of 10": "tunedModels",
     }
     with connected(server) as connection:

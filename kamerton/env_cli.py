@@ -35,7 +35,7 @@ def env(
 def _variables(address: str, key: str, settings: Settings) -> dict[str, str]:
     found = {"KAMERTON_ENDPOINT": address, "GOOGLE_GEMINI_BASE_URL": address}
     if key:
-        found |= dict.fromkeys(("KAMERTON_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"), key)
+        found |= dict.fromkeys(("KAMERTON_API_KEY", "GOOGLE_API_KEY"), key)
     authority = settings.authority_file().absolute()
     if authority.exists():
         found["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(authority)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Run
 
-KEYS = {"KAMERTON_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"}
+KEYS = {"KAMERTON_API_KEY", "GOOGLE_API_KEY"}
 ADDRESSES = {"KAMERTON_ENDPOINT", "GOOGLE_GEMINI_BASE_URL"}
 AUTHORITY = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 
@@ -50,7 +50,7 @@ def test_they_come_from_the_environment_as_well(
     monkeypatch.setenv("KAMERTON_API_KEY", "kam-2-secret")
     found = told(run, "--data", str(tmp_path))
     assert found["GOOGLE_GEMINI_BASE_URL"] == "https://tuner.example.com"
-    assert found["GEMINI_API_KEY"] == "kam-2-secret"
+    assert found["GOOGLE_API_KEY"] == "kam-2-secret"
 
 
 def test_without_a_key_it_says_how_to_make_one(run: Run, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, BinaryIO
 
 import msgspec
@@ -16,9 +19,10 @@ OTHER_SPELLINGS = {"textInput": "text_input", "systemInstruction": "system_instr
 MAX_LINE_BYTES = 2 * 1024**2
 """Four times what the longest example takes when every character is escaped."""
 MAX_LINES = 4_000_000
-MAX_ARRAY_BYTES = 64 * 1024**2
-"""An array is read as a whole; lines are not."""
 _SNIFFED_BYTES = 64 * 1024
+_WINDOW_BYTES = 2 * MAX_LINE_BYTES
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
 _OLD_MAC_LINES = re.compile(r"(?<=\r)(?!\n|$)")
 
 
@@ -61,15 +65,12 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
             raise InvalidArgument.of(
                 name, f"line {number} has more than {MAX_LINE_BYTES} bytes; one line, one example"
             )
-        yield _text(line, name, f"in line {number}").removeprefix("\ufeff" if number == 1 else "")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            problem = f"not UTF-8 text (line {number}); save it as UTF-8"
+            raise InvalidArgument.of(name, problem) from error
     raise InvalidArgument.of(name, f"more than {MAX_LINES} lines")
-
-
-def _text(content: bytes, name: str, place: str) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidArgument.of(name, f"not UTF-8 text ({place}); save it as UTF-8") from error
 
 
 def _json_rows(lines: Iterable[str]) -> Iterator[Row]:
@@ -86,32 +87,41 @@ def _json_row(place: str, text: str) -> Row:
 
 
 def _array_rows(file: BinaryIO, name: str) -> Iterator[Row]:
-    source = TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        yield from _items(_Window(source))
+        yield from _items(_Window(file))
     except UnicodeDecodeError as error:
-        raise InvalidArgument.of(name, f"not UTF-8 text; {_SAVE}") from error
+        raise InvalidArgument.of(name, "not UTF-8 text; save it as UTF-8") from error
     except ValueError as error:
         raise InvalidArgument.of(name, f"is not valid JSON: {error}") from error
-    finally:
-        source.detach()  # Else it would close the file, which is the caller's.
 
 
 def _items(text: _Window) -> Iterator[Row]:
     """Of a JSON array. ValueError where it is none."""
-    before = text.next()
+    text.peek()
+    text.skip(1)
+    next_ = text.peek()
     for number in count(1):
-        if number == 1 and text.peek() == "]":
+        if next_ == "]" and number == 1:
             break
         yield _json_row(f"item {number}: ", text.value())
-    ...
+        next_ = text.peek()
+        if next_ not in (",", "]"):
+            raise text.wrong("a comma or the end of the array is missing")
+        if next_ == "]":
+            break
+        text.skip(1)
+        text.peek()
+    text.skip(1)
+    if text.peek():
+        raise text.wrong("there is more after the end of the array")
 
 
 class _Window:
     """A text that is looked at a few megabytes at a time."""
 
-    def __init__(self, source: TextIO) -> None:
-        self._source = source
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._window, self._at, self._line = "", 0, 1
 
     def peek(self) -> str:
@@ -122,32 +132,37 @@ class _Window:
             self.skip(blanks.end() - self._at)
             if self._at < len(self._window):
                 return self._window[self._at]
-            self._window, self._at = self._source.read(_WINDOW_CHARACTERS), 0
+            self._window, self._at = self._read(), 0
             if not self._window:
                 return ""
 
-    def skip(self, count: int) -> str:
+    def skip(self, length: int) -> str:
         """What is passed over."""
-        start, self._at = self._at, self._at + count
+        start, self._at = self._at, self._at + length
         self._line += self._window.count("\n", start, self._at)
         return self._window[start : self._at]
 
     def value(self) -> str:
         """The JSON value that begins here. ValueError when there is none, or it is too long."""
-        if len(self._window) - self._at < MAX_LINE_BYTES:
-            more = self._source.read(_WINDOW_CHARACTERS)
-            self._window, self._at = self._window[self._at :] + more, 0
+        if len(self._window) - self._at < MAX_LINE_BYTES:  # More characters than any row needs.
+            self._window, self._at = self._window[self._at :] + self._read(), 0
         try:
             _, end = _DECODER.raw_decode(self._window, self._at)
         except RecursionError:
             raise self.wrong("nested too deep") from None
         except json.JSONDecodeError as error:
             raise self.wrong(error.msg, error.pos) from None
+        except ValueError:
+            raise self.wrong("a number is too long") from None
         return self.skip(end - self._at)
 
     def wrong(self, what: str, at: int | None = None) -> ValueError:
         line = self._line + self._window.count("\n", self._at, at)
         return ValueError(f"{what} in line {line}")
+
+    def _read(self) -> str:
+        piece = self._file.read(_WINDOW_BYTES)
+        return self._decoder.decode(piece, final=not piece)
 
 
 def _short(error: Exception) -> str:
@@ -156,14 +171,6 @@ def _short(error: Exception) -> str:
     if "truncated" in str(error):
         return "it ends too early; each line must be one whole object"
     return str(error).removeprefix("JSON is malformed: ")
-
-
-def _line_of(error: Exception, text: str) -> str:
-    at = re.search(r"\(byte (\d+)\)", str(error))
-    if not at:
-        return ""
-    lines_before = text.encode()[: int(at[1])].count(b"\n")
-    return f" in line {lines_before + 1}"
 
 
 def _csv_rows(lines: Iterable[str], name: str, header_line: str) -> Iterator[Row]:

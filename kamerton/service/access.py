@@ -54,7 +54,7 @@ RIGHTS: Mapping[str, Right] = {
     "files.upload": Right("tuning"),
     "files.delete": Right("tuning"),
 }
-"""The right that each verb needs. Files are only ever seen by their owner."""
+"""The right that each verb needs. A file is seen by its owner and by administrators."""
 
 
 def authenticate(app: App, *, bearer: str | None, key: str | None) -> Caller:

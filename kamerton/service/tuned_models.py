@@ -43,6 +43,8 @@ ID = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 DISPLAY_NAME_CHARACTERS = 40
 DESCRIPTION_CHARACTERS = 10_000
 FILTER_WORDS = 50
+TURN_TOKENS = 16
+"""More than the marks around a turn take."""
 ROLE_WORDS: Mapping[str, PermissionRole] = {
     "owner:me": "OWNER",
     "writers:me": "WRITER",
@@ -266,12 +268,13 @@ def _check_sampling(sampling: Mapping[str, float | None]) -> list[Violation]:
 
 def _count_truncated(app: App, base: BaseModel, examples: Sequence[Example]) -> int:
     renderer = app.renderer(base)
-    # A character is at most four tokens, so short examples need no tokenizer; nor do long ones.
-    short = base.context_tokens // 4 - 16
 
     def truncated(example: Example) -> bool:
         texts = [*example.contents, Content("model", example.output)]
-        if sum(len(content.text) for content in texts) <= short:
+        # A token stands for a byte or more, so most examples need no tokenizer, and nor do those
+        # that are far too long: with 200,000 of them that is the difference of a minute.
+        most = sum(len(content.text.encode()) + TURN_TOKENS for content in texts)
+        if most <= base.context_tokens:
             return False
         if renderer.cannot_fit(texts, base.context_tokens):
             return True

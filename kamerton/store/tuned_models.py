@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from kamerton.errors import AlreadyExists
@@ -189,7 +189,7 @@ def _conditions(filter: Filter) -> Iterator[ColumnElement[bool]]:
 
 def has_permission(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     """True of tuned models with a permission of which all that holds."""
-    return TunedModelRow.uid.in_(select(PermissionRow.uid).where(*conditions))
+    return exists().where(PermissionRow.uid == TunedModelRow.uid, *conditions)
 
 
 def _mentions(word: str) -> ColumnElement[bool]:

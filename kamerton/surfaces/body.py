@@ -23,7 +23,10 @@ _INTEGERS = range(-(2**63), 2**64)
 # Strings are matched whole (closed or not) so that a comma inside one is never touched, and every
 # byte is looked at once whatever is sent. A comma straight after an opening bracket stays, and
 # stays wrong.
-_COMMAS = re.compile(r'("(?:[^"\\]|\\.)*+"?|[\[{]\s*+,)|,(?=\s*+[}\]])', re.DOTALL)
+_LENIENT = re.compile(
+    r"""("(?:[^"\\]|\\.)*+"?|[\[{]\s*+,)|'((?:[^'\\]|\\.)*+)'?|,(?=\s*+[}\]])""", re.DOTALL
+)
+_INSIDE = re.compile(r'\\(.)|"', re.DOTALL)
 
 
 async def read(pieces: AsyncIterator[bytes], headers: Mapping[str, str], limit: int) -> bytes:
@@ -78,7 +81,8 @@ def _too_slow() -> InvalidArgument:
 
 
 def parse(body: bytes) -> Json:
-    """Strict JSON, except that a comma may stand before a closing bracket; empty means {}."""
+    """Strict JSON, except that a comma may stand before a closing bracket, and that strings may
+    be in single quotes, as in widely copied curl commands; empty means {}."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -99,10 +103,23 @@ def _decode(text: str) -> Any:
         strict = error
     if not isinstance(strict, RecursionError):
         try:
-            return msgspec.json.decode(_COMMAS.sub(r"\1", text))
+            return msgspec.json.decode(_LENIENT.sub(_strict, text))
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             pass
     raise _invalid(_complaint(strict, text)) from None
+
+
+def _strict(found: re.Match[str]) -> str:
+    """What strict JSON has instead of a match of _LENIENT."""
+    if found[2] is None:
+        return found[1] or ""
+    return f'"{_INSIDE.sub(_requoted, found[2])}"'
+
+
+def _requoted(found: re.Match[str]) -> str:
+    if found[1] == "'":
+        return "'"
+    return '\\"' if found[0] == '"' else found[0]
 
 
 def _complaint(error: Exception, text: str) -> str:

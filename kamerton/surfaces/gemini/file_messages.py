@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 from kamerton.errors import InvalidArgument
+from kamerton.surfaces import body
 from kamerton.surfaces.body import Json
 from kamerton.surfaces.gemini import form, messages, published
 from kamerton.types import File
@@ -46,13 +47,16 @@ def file_id(name: str) -> str:
 
 
 def start_arguments(
-    given: Json, *, display_name: str = "", mime_type: str = "", size: int | None = None
+    metadata: bytes, *, display_name: str = "", mime_type: str = "", size: int | None = None
 ) -> dict[str, Any]:
-    """The metadata of a new file as the arguments of `uploads.start`; what the request says of it
-    elsewhere stands in where they say nothing."""
+    """What a request says of a new file as the arguments of `uploads.start`; what it says beside
+    the metadata stands in where those say nothing."""
+    given = body.parse(metadata)
     wrapped = given if "file" in given else {"file": given}
     asked = form.message(wrapped, published.CreateFileRequest, ignored=_OUTPUT_ONLY).file
-    if asked.size_bytes < 0 or size not in (None, asked.size_bytes or size):
+    if asked.size_bytes < 0:
+        raise InvalidArgument.of("file.size_bytes", "must not be negative")
+    if size is not None and asked.size_bytes not in (0, size):
         raise InvalidArgument.of("file.size_bytes", f"{asked.size_bytes}, but {size} are announced")
     return {
         "file_id": asked.name.removeprefix("files/") or asked.name,

@@ -96,7 +96,7 @@ class _Surface:
 
     async def _raw(self, request: Request, caller: Caller) -> File:
         said = file_messages.start_arguments(
-            {},
+            b"",
             display_name=upload_headers.text(request.headers, "X-Goog-Upload-File-Name"),
             mime_type=request.headers.get("content-type", ""),
             size=upload_headers.number(request.headers, "Content-Length"),
@@ -110,7 +110,7 @@ class _Surface:
         events = _events(request, parts)
         metadata, headers = await _first_part(events)
         said = file_messages.start_arguments(
-            body.parse(metadata),
+            metadata,
             display_name=upload_headers.text(request.headers, "X-Goog-Upload-File-Name"),
             mime_type=headers.get("content-type", ""),
         )
@@ -245,7 +245,7 @@ def _announced(request: Request, metadata: bytes) -> dict[str, Any]:
     sizes = [upload_headers.number(headers, name + "Length") for name in (goog, other)]
     types = [headers.get(name + "Type", "") for name in (goog, other)]
     return file_messages.start_arguments(
-        body.parse(metadata),
+        metadata,
         display_name=upload_headers.text(headers, "X-Goog-Upload-File-Name"),
         mime_type=types[0] or types[1],
         size=sizes[1] if sizes[0] is None else sizes[0],

@@ -139,7 +139,7 @@ def stored(server: Server, file: dict[str, Any]) -> bytes:
 # --- X-Goog-Upload -------------------------------------------------------------------------------
 
 
-def test_pieces_with_query_and_repeat(server: Server) -> None:
+def test_12_pieces_with_query_and_repeat(server: Server) -> None:
     body = {"file": {"display_name": "Числа", "mime_type": "application/jsonl"}}
     path = server.start(body)
     query = server.session(path, "query")
@@ -261,6 +261,7 @@ def test_metadata_that_cannot_be(server: Server, body: Any, field: str) -> None:
         b'{"file": {"displayName": "x",},}',
         b'{"file": {"display_name": "x", "sizeBytes": "770", "createTime": "x", "state": 99}}',
         b'{"displayName": "x", "who": "knows"}',
+        b"{'file': {'display_name': 'x', \"mimeType\": \"it's\",}}",
         b'\xef\xbb\xbf{"file": {"display_name": "x", "uri": null, "size_bytes": 770}}',
     ],
 )
@@ -270,6 +271,13 @@ def test_metadata_as_clients_write_it(server: Server, body: bytes) -> None:
     path = server.path(answer.headers["X-Goog-Upload-URL"])
     file = check_file(server.session(path, "upload, finalize", CONTENT, offset=0))
     assert file["displayName"] == "x"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"{'file: 1}", b'"\\' * 400_000, b"'\"" * 400_000])
+def test_metadata_that_are_no_json(server: Server, body: bytes) -> None:
+    answer = server("POST", "/upload/v1beta/files", data=body, headers=START)
+    assert "JSON" in problem(answer, 400, "INVALID_ARGUMENT")["message"]
+    assert answer.elapsed.total_seconds() < 2
 
 
 @pytest.mark.parametrize(
@@ -375,7 +383,7 @@ def related(metadata: bytes, content: bytes, line: bytes, boundary: bytes) -> by
     "content", [b"", b"x\n", b"x\r", b"\r\n", CONTENT, b"\n--=7", b"y" * 3000000]
 )
 @pytest.mark.parametrize("asked", ["query", "header", "content type"])
-def test_multipart(server: Server, line: bytes, content: bytes, asked: str) -> None:
+def test_18_multipart(server: Server, line: bytes, content: bytes, asked: str) -> None:
     boundary = b"===============7330845974216740156=="
     headers = {"Content-Type": f'multipart/related; boundary="{boundary.decode()}"'}
     path = "/upload/v1beta/files" + ("?alt=json&uploadType=multipart" if asked == "query" else "")
@@ -486,7 +494,7 @@ def test_nothing_begins_without_the_right(server: Server) -> None:
         assert "tuning" in problem(answer, 403, "PERMISSION_DENIED")["message"]
 
 
-def test_a_session_needs_no_key_and_refuses_anothers(server: Server) -> None:
+def test_11_a_session_needs_no_key_and_refuses_anothers(server: Server) -> None:
     path = server.start()
     query = {"X-Goog-Upload-Command": "query"}
     for who in (None, "ann", "admin"):
@@ -644,6 +652,18 @@ def test_tuning_on_a_file(server: Server) -> None:
     problem(create(server, "files/none", "admin"), 404, "NOT_FOUND")
     server("DELETE", f"/v1beta/{file['name']}")
     problem(create(server, file["name"]), 403, "PERMISSION_DENIED")
+
+
+def test_a_file_and_examples_exclude_each_other(server: Server) -> None:
+    rows = b'{"text_input": "1", "output": "2"}'
+    file = check_file(server("POST", "/upload/v1beta/files", data=rows), rows)
+    for nothing in ({}, {"examples": {}}, {"examples": {"examples": []}}, {"examples": None}):
+        data = {"fileUri": file["name"], **nothing}
+        body: Any = {"baseModel": "gemini-pro", "tuningTask": {"trainingData": data}}
+        assert server("POST", "/v1beta/tunedModels", "ann", json=body).status_code == 200
+    body["tuningTask"]["trainingData"]["examples"] = {"examples": [{"output": "2"}]}
+    answer = server("POST", "/v1beta/tunedModels", "ann", json=body)
+    assert fields(problem(answer, 400, "INVALID_ARGUMENT")) == [FILE_URI]
 
 
 def test_bad_rows_of_a_file(server: Server) -> None:
