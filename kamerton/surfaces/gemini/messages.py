@@ -39,6 +39,17 @@ WRITABLE = (
     "reader_project_numbers",
 )
 """Fields of a tuned model that can be changed after it was made."""
+_OUTPUT_ONLY = frozenset(
+    {
+        "state",
+        "create_time",
+        "update_time",
+        "tuning_task.start_time",
+        "tuning_task.complete_time",
+        "tuning_task.snapshots",
+    }
+)
+"""A client that names what differs from its copy names these when a run has gone on meanwhile."""
 
 _TYPES = "type.googleapis.com/google.ai.generativelanguage.v1beta"
 MISSING_DATA = (
@@ -265,12 +276,15 @@ def patch_changes(request: Any) -> dict[str, Any]:
     mask = list(request.update_mask.paths) or [
         field.name for field, _ in asked.ListFields() if field.name in WRITABLE
     ]
-    if wrong := [path for path in mask if path not in (*WRITABLE, "*")]:
+    if wrong := [path for path in mask if path not in (*WRITABLE, *_OUTPUT_ONLY, "*")]:
         raise InvalidArgument.of(
             "update_mask", f"{wrong[0][:100]!r} cannot be changed; {', '.join(WRITABLE)} can"
         )
+    mask = [path for path in mask if path not in _OUTPUT_ONLY]
     if not mask:
-        raise InvalidArgument.of("update_mask", f"names nothing; {', '.join(WRITABLE)} can change")
+        raise InvalidArgument.of(
+            "update_mask", f"names nothing that can be changed; {', '.join(WRITABLE)} can"
+        )
     given = {field.name for field, _ in asked.ListFields()}
     return {
         name: plain(getattr(asked, name)) if name in given else None

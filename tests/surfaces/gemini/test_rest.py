@@ -262,6 +262,11 @@ def test_patch_without_a_mask_writes_what_is_there(http: Http, verbs: Verbs) -> 
     assert patched(http, verbs, "", **wrapped) == {"top_p": 0.5}
 
 
+def test_what_a_run_changed_meanwhile_does_no_harm_in_a_mask(http: Http, verbs: Verbs) -> None:
+    mask = "description,tuningTask.startTime,tuningTask.snapshots,state,updateTime"
+    assert patched(http, verbs, f"?updateMask={mask}", description="d") == {"description": "d"}
+
+
 def test_patch_with_the_mask_beside_a_wrapped_body(http: Http, verbs: Verbs) -> None:
     wrapped = {"tunedModel": {"topP": 0.5, "topK": 3}, "updateMask": "topK,description"}
     assert patched(http, verbs, "", **wrapped) == {"top_k": 3, "description": None}

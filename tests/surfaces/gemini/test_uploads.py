@@ -657,6 +657,7 @@ def test_tuning_on_a_file(server: Server) -> None:
 def test_a_file_and_examples_exclude_each_other(server: Server) -> None:
     rows = b'{"text_input": "1", "output": "2"}'
     file = check_file(server("POST", "/upload/v1beta/files", data=rows), rows)
+    nothing: Any
     for nothing in ({}, {"examples": {}}, {"examples": {"examples": []}}, {"examples": None}):
         data = {"fileUri": file["name"], **nothing}
         body: Any = {"baseModel": "gemini-pro", "tuningTask": {"trainingData": data}}
