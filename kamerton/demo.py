@@ -210,7 +210,8 @@ def _server(console: Console, keep: bool) -> Iterator[DemoServer]:
     server: DemoServer | None = None
     kept = False
     try:
-        server = _start(data)
+        with _uninterrupted():  # A child whose start is interrupted would be forgotten.
+            server = _start(data)
         _wait_until_ready(server, console)
         yield server
         kept = keep
@@ -236,7 +237,7 @@ def _start(data: Path) -> DemoServer:
     if "KAMERTON_DEVICE" in os.environ:
         environment["KAMERTON_DEVICE"] = os.environ["KAMERTON_DEVICE"]
     environment["TMPDIR"] = str(data)  # PyTorch's caches, too, go when the demo goes.
-    key = _make_key(data, environment)
+    key = _make_key(data)
     command = [*_KAMERTON, "serve", "--data", str(data), "--port", str(port)]
     with (data / "demo-server.log").open("wb") as log:
         process = subprocess.Popen(
@@ -254,14 +255,14 @@ def _start(data: Path) -> DemoServer:
 _KAMERTON = (sys.executable, "-m", "kamerton")
 
 
-def _make_key(data: Path, environment: dict[str, str]) -> str:
-    options = ["--data", str(data), "--owner", "demo@localhost", "--scope", "tuning", "--json"]
-    made = subprocess.run(
-        [*_KAMERTON, "keys", "create", *options], env=environment, capture_output=True, text=True
+def _make_key(data: Path) -> str:
+    from kamerton.service import credentials
+    from kamerton.settings import Settings
+
+    _, secret = credentials.create(
+        Settings(data=data), "key", owner="demo@localhost", scopes=frozenset({"tuning"})
     )
-    if made.returncode:
-        raise Internal(f"no key could be made: {made.stderr.strip()}")
-    return str(json.loads(made.stdout)["key"])
+    return secret
 
 
 def _free_port() -> int:
@@ -331,6 +332,21 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A signal that would end the demo waits until the block is over."""
+    noted: list[int] = []
+    numbers = (signal.SIGINT, *_ENDINGS)
+    before = {n: signal.signal(n, lambda number, frame: noted.append(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if noted:
+        raise KeyboardInterrupt
 
 
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)

@@ -280,10 +280,11 @@ def patch_changes(request: Any) -> dict[str, Any]:
         raise InvalidArgument.of(
             "update_mask", f"{wrong[0][:100]!r} cannot be changed; {', '.join(WRITABLE)} can"
         )
-    mask = [path for path in mask if path not in _OUTPUT_ONLY]
+    named, mask = mask, [path for path in mask if path not in _OUTPUT_ONLY]
     if not mask:
+        what = ", ".join(named) or "nothing"
         raise InvalidArgument.of(
-            "update_mask", f"names nothing that can be changed; {', '.join(WRITABLE)} can"
+            "update_mask", f"names {what}, which cannot be changed; {', '.join(WRITABLE)} can"
         )
     given = {field.name for field, _ in asked.ListFields()}
     return {
