@@ -219,6 +219,15 @@ def test_groups_come_from_caller_and_settings(app: FakeApp) -> None:
     tuned_models.patch(app, member, "anns", {"display_name": "ours"})
 
 
+def test_a_user_is_no_group_and_a_group_no_user(app: FakeApp) -> None:
+    create(app)
+    permissions.create(app, ANN, "anns", grantee_type="GROUP", email=BOB.owner, role="READER")
+    permissions.create(app, ANN, "anns", grantee_type="USER", email="team@x.org", role="READER")
+    for caller in (BOB, replace(BOB, owner="eve@x.org", groups=frozenset({"team@x.org"}))):
+        with pytest.raises(PermissionDenied):
+            tuned_models.get(app, caller, "anns")
+
+
 def test_everyone_may_ask_but_finds_it_only_when_looking_for_it(app: FakeApp) -> None:
     create(app)
     permissions.create(app, ANN, "anns", grantee_type="EVERYONE", email="", role="READER")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,37 @@ def test_a_filter_of_words(app: FakeApp) -> None:
     assert found(ADMIN, "owner:me") == []
     assert found(BOB, "owner:me support") == ["b"]
     assert found(ADMIN, "readers:everyone") == []
+
+
+def test_a_page_token_is_good_for_its_own_list_only(app: FakeApp) -> None:
+    for name in ("a", "b", "c"):
+        create(app, tuned_model_id=name, display_name="numbers")
+    token = tuned_models.list_(app, ANN, page_size=1, filter="numbers").next_page_token
+    page = tuned_models.list_(app, ANN, page_size=9, filter="numbers", page_token=token)
+    assert [model.id for model in page.items] == ["b", "a"]
+    for caller, filter in ((ANN, ""), (ANN, "numbers numbers"), (ADMIN, "numbers")):
+        with pytest.raises(InvalidArgument, match="page_token"):
+            tuned_models.list_(app, caller, page_size=9, filter=filter, page_token=token)
+    token = operations.list_(app, ANN, None, page_size=1).next_page_token
+    assert len(operations.list_(app, ANN, None, page_size=9, page_token=token).items) == 2
+    for caller, model in ((ANN, "a"), (ADMIN, None)):
+        with pytest.raises(InvalidArgument, match="page_token"):
+            operations.list_(app, caller, model, page_size=9, page_token=token)
+
+
+def test_waiting_ends_with_the_run_the_time_or_the_client(app: FakeApp) -> None:
+    id = create(app, tuned_model_id="mine").id
+    start = time.monotonic()
+    assert not operations.wait(app, ANN, "mine", id, seconds=0.3).done
+    assert 0.3 <= time.monotonic() - start < 2
+    start = time.monotonic()
+    assert not operations.wait(app, ANN, "mine", id, seconds=60, gone=lambda: True).done
+    ending = threading.Timer(0.3, app.runner.finish_all)
+    ending.start()
+    assert operations.wait(app, ANN, "mine", id, seconds=60).done
+    assert operations.wait(app, ANN, "mine", id, seconds=60).done
+    assert time.monotonic() - start < 10
+    ending.join()
 
 
 def test_delete_frees_everything(app: FakeApp) -> None:

@@ -299,11 +299,20 @@ def test_waiting_for_an_operation(http: Http, verbs: Verbs) -> None:
     got = http("POST", f"/v1/{OPERATION}:wait", json={"timeout": "2.5s"}).json()
     assert got["name"] == OPERATION
     assert verbs.asked["seconds"] == 2.5
-    http("POST", f"/v1/{OPERATION}:wait")
-    assert verbs.asked["seconds"] == 600
+    for body in (None, {}, {"timeout": "86400s"}):
+        http("POST", f"/v1/{OPERATION}:wait", json=body)
+        assert verbs.asked["seconds"] == 600
     wrong = http("POST", f"/v1/{OPERATION}:wait", json={"timeout": "-1s"})
     assert "timeout" in problem(wrong, 400, "INVALID_ARGUMENT")["message"]
     problem(http("POST", f"/v1/{OPERATION}:wait", json={"timeout": 5}), 400, "INVALID_ARGUMENT")
+
+
+def test_who_may_not_call_does_not_get_to_send_a_body(http: Http, verbs: Verbs) -> None:
+    head = "POST /v1/tunedModels HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n"
+    for credential, status in (("", 401), ("x-goog-api-key: reader-key\r\n", 403)):
+        answer = http.raw(f"{head}{credential}\r\n{{".encode())
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert verbs.calls == []
 
 
 # --- permissions ---------------------------------------------------------------------------------
