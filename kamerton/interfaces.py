@@ -24,7 +24,8 @@ class InferenceEngine(Protocol):
         prompt: Sequence[int],
         config: GenerationConfig,
     ) -> Iterator[Chunk]:
-        """Stream the answer to `prompt` (token ids). Closing the iterator stops the work."""
+        """Stream the answer to `prompt` (token ids). Closing the iterator, which
+        any thread may do, stops the work."""
         ...
 
     def forget(self, adapter: Path) -> None:

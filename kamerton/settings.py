@@ -45,8 +45,9 @@ class Settings:
     """Comma-separated e-mail addresses of those who also have the scope admin."""
     database_url: str = ""
     """Any SQLAlchemy address; empty means SQLite in `data`."""
-    aliases: str = "gemini-*=kamerton-nano-001"
-    """Comma-separated alias=base model; `*` matches any run of characters."""
+    aliases: str = "gemini-*=kamerton-nano-001,gemini-1.5-flash-001-tuning=kamerton-nano-001"
+    """Comma-separated alias=base model; `*` matches any run of characters. Those without one are
+    listed among the base models."""
     base_models: str = ""
     """Comma-separated name=folder or name=hub id of more base models."""
     max_pending_runs: int = 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,19 +24,25 @@ _PAGE_SIZE = 1000
 
 
 class Connection:
-    """Calls one server as whoever owns the key; `headers` go with every request."""
+    """Calls one server as whoever owns the key; `headers` go with every request.
+
+    An `endpoint` without a scheme is called over https, but on this machine over http.
+    """
 
     def __init__(self, endpoint: str, key: str = "", headers: Mapping[str, str] = {}) -> None:
-        self.endpoint = (endpoint if "://" in endpoint else f"http://{endpoint}").rstrip("/")
         if not key.isascii() or not key.isprintable():
             raise InvalidArgument("the key holds characters that no key has; copy it again")
         try:
-            hostname = urlsplit(self.endpoint).hostname
+            address = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+            is_local = _is_loopback(address.hostname or "")
         except ValueError as error:
             raise InvalidArgument(f"{endpoint} is no address of a server: {error}") from None
+        # No scheme given: the key must not cross a network in the clear.
+        scheme = address.scheme or ("http" if is_local else "https")
+        self.endpoint = address._replace(scheme=scheme).geturl().rstrip("/")
         self._session = requests.Session()
         # A proxy of the environment cannot reach this machine's own loopback address.
-        self._session.trust_env = hostname not in _LOOPBACK
+        self._session.trust_env = not is_local
         if key:
             self._session.headers.update(_credential(key))
         self._session.headers.update(headers)
@@ -132,7 +139,12 @@ class Connection:
         return f"what answers at {self.endpoint} does not look like a Kamerton server"
 
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return hostname == "localhost" or ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
 
 _BY_STATUS: dict[str, type[KamertonError]] = {
     "INVALID_ARGUMENT": errors.InvalidArgument,

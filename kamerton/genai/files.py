@@ -86,7 +86,11 @@ def _guess(path: Path) -> str:
 
 
 def get_file(name: str | Named) -> File:
-    """A file by its name or id. Raises `errors.NotFound`."""
+    """A file by its name or id.
+
+    Raises `errors.PermissionDenied` for one that is missing and for somebody else's alike; only an
+    administrator is told `errors.NotFound`.
+    """
     return decode(File, connection().json("GET", f"/v1beta/{file_name(name)}"))
 
 

@@ -32,6 +32,13 @@ class GenerationConfig:
     frequency_penalty: float | None = None
 
 
+class RequestOptions(dict[str, Any]):
+    """How a call is made: it may take `timeout` seconds. `retry` changes nothing."""
+
+    def __init__(self, *, retry: Any = None, timeout: float | None = None) -> None:
+        super().__init__(retry=retry, timeout=timeout)
+
+
 Config = GenerationConfig | Mapping[str, Any] | None
 
 
@@ -49,8 +56,11 @@ class GenerativeModel:
         model_name: str = "gemini-1.5-flash-002",
         safety_settings: Any = None,
         generation_config: Config = None,
+        tools: Any = None,
+        tool_config: Any = None,
         system_instruction: Any = None,
     ) -> None:
+        _refuse_tools(tools, tool_config)
         self.model_name = full_name(model_name)
         self._settings = to_settings(safety_settings)
         self._config = _given(generation_config)
@@ -63,16 +73,20 @@ class GenerativeModel:
         generation_config: Config = None,
         safety_settings: Any = None,
         stream: bool = False,
+        tools: Any = None,
+        tool_config: Any = None,
         request_options: Any = None,
     ) -> GenerateContentResponse:
         """The answer to a text, to a list of parts, or to a conversation (Content or dicts).
 
         What `generation_config` says goes before what the model was made with. Of
-        `request_options` only `timeout` counts, in seconds. Raises `errors.FailedPrecondition`
+        `request_options` only `timeout` counts, in seconds. Models here call no functions: `tools`
+        and `tool_config` must be empty. Raises `errors.FailedPrecondition`
         while a tuned model is not ready.
         """
         if not contents:
             raise TypeError("contents must not be empty")
+        _refuse_tools(tools, tool_config)
         body = self._body(contents, generation_config, safety_settings)
         seconds = _timeout(request_options)
         response = GenerateContentResponse(self._answers(body, stream, seconds))
@@ -86,9 +100,12 @@ class GenerativeModel:
         *,
         generation_config: Config = None,
         safety_settings: Any = None,
+        tools: Any = None,
+        tool_config: Any = None,
         request_options: Any = None,
     ) -> CountTokensResponse:
         """The tokens of a prompt, the system instruction's among them."""
+        _refuse_tools(tools, tool_config)
         asked = self._body(contents, generation_config, safety_settings)
         body = {"generateContentRequest": {"model": self.model_name, **asked}}
         path = f"/v1beta/{self.model_name}:countTokens"
@@ -101,6 +118,8 @@ class GenerativeModel:
 
     def _body(self, contents: Any, config: Config, safety_settings: Any) -> Json:
         turns = to_contents(contents)
+        if not turns:
+            raise ValueError("contents must not be empty")
         turns[-1].role = turns[-1].role or USER
         settings = self._settings | to_settings(safety_settings)
         body: Json = {
@@ -154,6 +173,8 @@ class ChatSession:
         generation_config: Config = None,
         safety_settings: Any = None,
         stream: bool = False,
+        tools: Any = None,
+        tool_config: Any = None,
         request_options: Any = None,
     ) -> GenerateContentResponse:
         """The answer to the next message; message and answer join the history."""
@@ -164,6 +185,8 @@ class ChatSession:
             generation_config=generation_config,
             safety_settings=safety_settings,
             stream=stream,
+            tools=tools,
+            tool_config=tool_config,
             request_options=request_options,
         )
         self._sent = sent
@@ -185,6 +208,11 @@ def _given(config: Config) -> Json:
     if isinstance(stops := fields.get("stop_sequences"), Iterable):
         fields["stop_sequences"] = [stops] if isinstance(stops, str) else list(stops)
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _refuse_tools(tools: Any, tool_config: Any) -> None:
+    if tools or tool_config:
+        raise ValueError("models here call no functions; leave out tools and tool_config")
 
 
 def _timeout(request_options: Any) -> float:

@@ -38,7 +38,10 @@ def list_models(*, page_size: int | None = 50, request_options: Any = None) -> I
 
 
 def get_model(name: str | Named, *, request_options: Any = None) -> Model | TunedModel:
-    """A base model or a tuned model. Raises `errors.NotFound`."""
+    """A base model, or a tuned model as `get_tuned_model` has it.
+
+    Raises `errors.NotFound` for a base model that the server does not have.
+    """
     if model_name(name).startswith("tunedModels/"):
         return get_tuned_model(name)
     return get_base_model(name)
@@ -48,5 +51,5 @@ def get_base_model(name: str | Named, *, request_options: Any = None) -> Model:
     """A base model, under the name that was asked for. Raises `errors.NotFound`."""
     full = model_name(name)
     if not full.startswith("models/"):
-        raise ValueError(f"{full!r} is no base model: their names begin with models/")
+        raise ValueError(f"{full!r} is no base model: their names are models/{{id}}")
     return decode(Model, connection().json("GET", f"/v1beta/{full}"))

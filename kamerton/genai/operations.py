@@ -11,6 +11,7 @@ from kamerton.client.connection import Json, failure
 from kamerton.errors import Cancelled, KamertonError, Unavailable
 from kamerton.genai.configuration import connection
 from kamerton.genai.decoding import decode
+from kamerton.genai.names import operation_name
 from kamerton.genai.tuned_models import TunedModel, TuningSnapshot, decode_tuned_model
 
 _POLL_SECONDS = 0.2
@@ -125,8 +126,13 @@ def _show(progress: Any, metadata: CreateTunedModelMetadata) -> None:
 
 
 def get_operation(name: str) -> CreateTunedModelOperation:
-    """An operation as it is now. Raises `errors.NotFound`."""
-    return CreateTunedModelOperation(connection().json("GET", f"/v1beta/{name}"))
+    """An operation as it is now.
+
+    Raises `errors.PermissionDenied` when its model is missing or not shared with the caller (to an
+    administrator `errors.NotFound`), and `errors.NotFound` when the model has no such operation.
+    """
+    path = f"/v1beta/{operation_name(name)}"
+    return CreateTunedModelOperation(connection().json("GET", path))
 
 
 def list_operations() -> Iterator[CreateTunedModelOperation]:

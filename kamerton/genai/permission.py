@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from kamerton.client.connection import Json
 from kamerton.genai.configuration import connection
 from kamerton.genai.decoding import decode, member
+from kamerton.genai.names import permission_name, tuned_model_name
 
 
 class GranteeType(IntEnum):
@@ -39,8 +40,13 @@ class Permission:
 
     @classmethod
     def get(cls, name: str) -> Permission:
-        """A permission by its name. Raises `errors.NotFound`."""
-        return decode(cls, connection().json("GET", f"/v1beta/{name}"))
+        """A permission by its name.
+
+        Raises `errors.PermissionDenied` when its model is missing or not shared with the caller
+        (to an administrator `errors.NotFound`), and `errors.NotFound` when the model has no such
+        permission.
+        """
+        return decode(cls, connection().json("GET", f"/v1beta/{permission_name(name)}"))
 
     def update(self, updates: Mapping[str, Any]) -> Permission:
         """Change the role: `permission.update({"role": "writer"})`."""
@@ -48,13 +54,14 @@ class Permission:
             raise ValueError(f"only the role can be changed, not {', '.join(updates) or 'nothing'}")
         role = _named(Role, updates["role"])
         query = {"updateMask": "role"}
-        connection().json("PATCH", f"/v1beta/{self.name}", {"role": role.name}, query)
+        path = f"/v1beta/{permission_name(self.name)}"
+        connection().json("PATCH", path, {"role": role.name}, query)
         self.role = role
         return self
 
     def delete(self) -> None:
         """Take it back, from the next request on."""
-        connection().json("DELETE", f"/v1beta/{self.name}")
+        connection().json("DELETE", f"/v1beta/{permission_name(self.name)}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,7 +71,7 @@ class Permissions:
     """The permissions of one tuned model."""
 
     def __init__(self, parent: str) -> None:
-        self.parent = parent
+        self.parent = tuned_model_name(parent)
 
     def create(
         self,
@@ -98,7 +105,7 @@ class Permissions:
 
     @classmethod
     def get(cls, name: str) -> Permission:
-        """A permission by its full name. Raises `errors.NotFound`."""
+        """A permission by its full name; refused as `Permission.get` is."""
         return Permission.get(name)
 
     def transfer_ownership(self, email_address: str) -> None:

@@ -91,7 +91,11 @@ class TunedModel:
 
 
 def get_tuned_model(name: str | Named, *, request_options: Any = None) -> TunedModel:
-    """A tuned model as it is now. Raises `errors.NotFound`."""
+    """A tuned model as it is now.
+
+    Raises `errors.PermissionDenied` for one that is missing and for one that is not shared with
+    the caller alike; only an administrator is told `errors.NotFound`.
+    """
     return decode_tuned_model(connection().json("GET", f"/v1beta/{tuned_model_name(name)}"))
 
 

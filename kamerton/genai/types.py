@@ -2,7 +2,7 @@
 
 from kamerton.genai.contents import Content, Part
 from kamerton.genai.files import File, FileState
-from kamerton.genai.generation import CountTokensResponse, GenerationConfig
+from kamerton.genai.generation import CountTokensResponse, GenerationConfig, RequestOptions
 from kamerton.genai.models import Model
 from kamerton.genai.operations import CreateTunedModelMetadata, CreateTunedModelOperation
 from kamerton.genai.permission import GranteeType, Permission, Permissions, Role
@@ -45,6 +45,7 @@ __all__ = [
     "Part",
     "Permission",
     "Permissions",
+    "RequestOptions",
     "Role",
     "SafetyRating",
     "StopCandidateException",

@@ -52,7 +52,7 @@ class Catalog:
             if any(fnmatchcase(name, alias) for alias in base_model.aliases):
                 return base_model
         raise NotFound(
-            f"models/{name} is not found for API version v1beta, or is not supported for "
+            f"models/{name[:200]} is not found for API version v1beta, or is not supported for "
             "generateContent. List the base models with GET /v1beta/models."
         )
 

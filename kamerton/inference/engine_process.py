@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from kamerton.errors import Internal, KamertonError, Unavailable, by_name
+from kamerton.errors import Internal, KamertonError, ResourceExhausted, Unavailable, by_name
 from kamerton.inference.pieces import Pieces
 from kamerton.processes import Child, follow_parent, parent_channel, report
 from kamerton.types import BaseModel, Chunk, GenerationConfig
@@ -84,14 +84,15 @@ class EngineProcess:
         prompt: Sequence[int],
         config: GenerationConfig,
     ) -> Iterator[Chunk]:
-        """See interfaces.InferenceEngine. Raises Unavailable at once when too many wait."""
+        """See interfaces.InferenceEngine. Raises ResourceExhausted at once when too many wait, and
+        Unavailable while the engine is being started again."""
         chunks: queue.SimpleQueue[Chunk | KamertonError | None] = queue.SimpleQueue()
         where = None if adapter is None else str(adapter)
         with self._lock:
             if not self._up:
                 raise Unavailable(STARTED_AGAIN)
             if len(self._answers) >= self._max_pending:
-                raise Unavailable("Too many prompts are waiting for an answer. Try again soon.")
+                raise ResourceExhausted("Too many prompts are waiting; try again in a moment.")
             number = next(self._ids)
             self._answers[number] = chunks
             self._send(Ask(number, base_model, where, list(prompt), config))

@@ -117,7 +117,7 @@ def caller(
 def require(caller: Caller, verb: str) -> None:
     """Raises PermissionDenied when the caller's credential lacks the scope for a verb."""
     scope = RIGHTS[verb].scope
-    if scope not in caller.scopes:
+    if scope not in caller.scopes and not is_admin(caller):
         raise PermissionDenied(
             f"This credential lacks the scope {scope!r}. Whoever runs the server makes one that "
             f"has it with: kamerton keys create --owner {shlex.quote(caller.owner)} --scope {scope}"
@@ -157,8 +157,8 @@ def check_role(app: App, caller: Caller, verb: str, model: TunedModel) -> None:
         raise _hidden(model.id)
     if role not in permissions.at_least(needed):
         raise PermissionDenied(
-            f"This takes the role {needed} on tunedModels/{model.id}, and yours is {role}. Its "
-            "owner can change that with tunedModels.permissions."
+            f"This takes the role {needed} on tunedModels/{model.id}, and yours is {role}. "
+            + ("Only its owner can do that." if needed == "OWNER" else "Its owner can change that.")
         )
 
 

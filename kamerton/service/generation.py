@@ -28,7 +28,7 @@ def generate(
 
     Checks first and then returns the iterator, so that errors come before the first piece.
     Raises NotFound, PermissionDenied, FailedPrecondition (not ACTIVE), InvalidArgument (too
-    long) and Unavailable.
+    long), ResourceExhausted (too many wait) and Unavailable.
     """
     base, tuned = _find(app, caller, "generate", base_model, tuned_model)
     adapter: Path | None = None

@@ -17,12 +17,18 @@ def get(app: App, caller: Caller, name: str) -> BaseModel:
     return app.catalog.find(name)
 
 
-def list_(app: App, caller: Caller, *, page_size: int, page_token: str = "") -> Page[BaseModel]:
-    """In the order of their names."""
+def list_(
+    app: App, caller: Caller, *, page_size: int, page_token: str = ""
+) -> Page[tuple[str, BaseModel]]:
+    """Names and what they stand for, in order: base models, and aliases without a `*`, since
+    scripts choose from the list what has `flash` in its name."""
     access.require(caller, "models.list")
     bound = ("models", caller.owner)
     after = pages.start(page_token, *bound)
-    models = sorted(app.catalog.list(), key=lambda model: model.name)
-    rest = [model for model in models if after is None or model.name > after[1]]
+    named = {model.name: model for model in app.catalog.list()}
+    for model in app.catalog.list():
+        named = {alias: model for alias in model.aliases if "*" not in alias} | named
+    rest = sorted(name for name in named if after is None or name > after[1])
     shown = rest[:page_size]
-    return pages.page(shown, (_NO_TIME, shown[-1].name) if len(shown) < len(rest) else None, *bound)
+    next_ = (_NO_TIME, shown[-1]) if len(shown) < len(rest) else None
+    return pages.page(((name, named[name]) for name in shown), next_, *bound)

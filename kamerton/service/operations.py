@@ -11,7 +11,8 @@ from kamerton.service.app import App
 from kamerton.store import operations as store
 from kamerton.types import Caller, Operation, Page
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = (0.1, 1.0)
+"""The first pause between two looks, and the longest that it grows to."""
 
 
 def get(app: App, caller: Caller, tuned_model_id: str, operation_id: str) -> Operation:
@@ -36,12 +37,14 @@ def wait(
 ) -> Operation:
     """The operation when it is done, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
+    pause, longest = _POLL_SECONDS
     while True:
         operation = get(app, caller, tuned_model_id, operation_id)
         left = deadline - time.monotonic()
         if operation.done or left <= 0 or gone():
             return operation
-        time.sleep(min(_POLL_SECONDS, left))
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, longest)
 
 
 def list_(

@@ -28,7 +28,8 @@ def create(
         raise InvalidArgument.of("email_address", "must be absent when everyone is meant")
     if grantee_type != "EVERYONE":
         email = emails.checked("email_address", email)
-    made = store.add(app.database, model.uid, grantee_type, email, _grantable(role))
+    by = _bound(caller)
+    made = store.add(app.database, model.uid, grantee_type, email, _grantable(role), by)
     return made or _gone(tuned_model_id)
 
 
@@ -54,7 +55,7 @@ def patch(
     """Change the role, which is all that can change."""
     model = access.allowed(app, caller, "permissions.patch", tuned_model_id)
     _check_not_owners(app, model.uid, tuned_model_id, permission_id)
-    patched = store.patch(app.database, model.uid, permission_id, _grantable(role))
+    patched = store.patch(app.database, model.uid, permission_id, _grantable(role), _bound(caller))
     return patched or _missing(tuned_model_id, permission_id)
 
 
@@ -62,14 +63,20 @@ def delete(app: App, caller: Caller, tuned_model_id: str, permission_id: str) ->
     """In force with the next request."""
     model = access.allowed(app, caller, "permissions.delete", tuned_model_id)
     _check_not_owners(app, model.uid, tuned_model_id, permission_id)
-    if not store.delete_(app.database, model.uid, permission_id):
+    if not store.delete_(app.database, model.uid, permission_id, _bound(caller)):
         _missing(tuned_model_id, permission_id)
 
 
 def transfer_ownership(app: App, caller: Caller, tuned_model_id: str, email: str) -> None:
     """Make somebody else the owner; the former one becomes WRITER."""
     model = access.allowed(app, caller, "tuned_models.transfer_ownership", tuned_model_id)
-    store.transfer(app.database, model.uid, emails.checked("email_address", email))
+    email = emails.checked("email_address", email)
+    store.transfer(app.database, model.uid, email, _bound(caller))
+
+
+def _bound(caller: Caller) -> Caller | None:
+    """Whose role counts; an administrator needs none."""
+    return None if access.is_admin(caller) else caller
 
 
 def _grantable(role: PermissionRole | None) -> PermissionRole:

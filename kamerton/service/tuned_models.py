@@ -42,6 +42,7 @@ from kamerton.types import (
 ID = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 DISPLAY_NAME_CHARACTERS = 40
 DESCRIPTION_CHARACTERS = 10_000
+FILTER_CHARACTERS = 1000
 FILTER_WORDS = 50
 TURN_TOKENS = 16
 """More than the marks around a turn take."""
@@ -127,7 +128,12 @@ def create(
         reader_project_numbers=reader_project_numbers,
     )
     operation = Operation(_random_characters(12), model)
-    _store(app, operation, caller.owner, examples, parent)
+    try:
+        _store(app, operation, caller.owner, examples, parent)
+    except FailedPrecondition:
+        if source is not None:
+            _active(app, caller, source)  # Was it deleted a moment ago? Then that is the reason.
+        raise
     app.runner.wake()
     return operation
 
@@ -151,6 +157,8 @@ def list_(
 
 def filter_of(caller: Caller, text: str) -> store.Filter:
     """The words of a filter as what must hold. Raises InvalidArgument."""
+    if len(text) > FILTER_CHARACTERS:
+        raise InvalidArgument.of("filter", f"{len(text)} characters, at most {FILTER_CHARACTERS}")
     words = text.split()
     if len(words) > FILTER_WORDS:
         raise InvalidArgument.of("filter", f"{len(words)} words, at most {FILTER_WORDS}")
@@ -262,7 +270,7 @@ def _check_sampling(sampling: Mapping[str, float | None]) -> list[Violation]:
     for name, value in sampling.items():
         low, high = SAMPLING_LIMITS[name]
         if value is not None and not low <= value <= high:
-            violations.append(Violation(name, f"must be from {low:g} to {high:g}"))
+            violations.append(Violation(name, f"must be from {low} to {high}"))
     return violations
 
 

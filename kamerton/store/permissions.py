@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
-from kamerton.errors import AlreadyExists
+from kamerton.errors import AlreadyExists, PermissionDenied
 from kamerton.store.database import Database, PermissionRow, TunedModelRow
 from kamerton.types import Caller, GranteeType, Permission, PermissionRole, Place
 
@@ -24,11 +24,22 @@ def at_least(role: PermissionRole) -> tuple[PermissionRole, ...]:
 
 def role(database: Database, uid: str, caller: Caller) -> PermissionRole | None:
     """The highest that the caller has, be it as a user, in a group or as one of everyone."""
+    with database.read() as session:
+        return _role(session, uid, caller)
+
+
+def _role(session: Session, uid: str, caller: Caller) -> PermissionRole | None:
     reaches = or_(names(caller), PermissionRow.grantee_type == "EVERYONE")
     query = select(PermissionRow.role).where(PermissionRow.uid == uid, reaches)
-    with database.read() as session:
-        held = set(session.scalars(query))
+    held = set(session.scalars(query))
     return max((role for role in ROLES if role in held), key=ROLES.index, default=None)
+
+
+def _check_still(session: Session, uid: str, by: Caller | None, least: PermissionRole) -> None:
+    """Whoever was allowed to change a permission must be so when it changes: somebody else may
+    have been quicker. `by` None is an administrator."""
+    if by is not None and _role(session, uid, by) not in at_least(least):
+        raise PermissionDenied("Your role on this tuned model was changed a moment ago.")
 
 
 def names(caller: Caller) -> ColumnElement[bool]:
@@ -59,12 +70,18 @@ def get(database: Database, uid: str, id: str) -> Permission | None:
 
 
 def add(
-    database: Database, uid: str, grantee_type: GranteeType, email: str, role: PermissionRole
+    database: Database,
+    uid: str,
+    grantee_type: GranteeType,
+    email: str,
+    role: PermissionRole,
+    by: Caller | None,
 ) -> Permission | None:
     """Raises AlreadyExists when the grantee has one; None when the model is gone."""
     with database.write() as session:
         if session.get(TunedModelRow, uid) is None:
             return None
+        _check_still(session, uid, by, "WRITER")
         if found := _held_by(session, uid, grantee_type, email):
             raise AlreadyExists(
                 f"{email or 'everyone'} has the role {found.role} here already, as permission "
@@ -83,9 +100,12 @@ def grant(
     return row
 
 
-def patch(database: Database, uid: str, id: str, role: PermissionRole) -> Permission | None:
+def patch(
+    database: Database, uid: str, id: str, role: PermissionRole, by: Caller | None
+) -> Permission | None:
     """Change the role of anyone but the owner; None when there is no such permission."""
     with database.write() as session:
+        _check_still(session, uid, by, "WRITER")
         row = session.get(PermissionRow, (uid, id))
         if row is None or row.role == "OWNER":
             return None
@@ -93,18 +113,20 @@ def patch(database: Database, uid: str, id: str, role: PermissionRole) -> Permis
         return _noun(row)
 
 
-def delete_(database: Database, uid: str, id: str) -> bool:
+def delete_(database: Database, uid: str, id: str, by: Caller | None) -> bool:
     """False when there is none, or when it is the owner's."""
     query = delete(PermissionRow).where(
         PermissionRow.uid == uid, PermissionRow.id == id, PermissionRow.role != "OWNER"
     )
     with database.write() as session:
+        _check_still(session, uid, by, "WRITER")
         return session.scalar(query.returning(PermissionRow.id)) is not None
 
 
-def transfer(database: Database, uid: str, email: str) -> None:
+def transfer(database: Database, uid: str, email: str, by: Caller | None) -> None:
     """Make a user the owner; the former owner becomes WRITER."""
     with database.write() as session:
+        _check_still(session, uid, by, "OWNER")
         query = select(PermissionRow).where(PermissionRow.uid == uid, PermissionRow.role == "OWNER")
         owner = session.scalar(query)
         if owner is None or owner.email == email:

@@ -18,6 +18,8 @@ Json = dict[str, Any]
 MAX_DEPTH = 100
 PIECE_SECONDS = 60.0
 """How long a client may keep still in the middle of a body."""
+LENIENT_CHARACTERS = 1024 * 1024
+"""Such bodies are typed by hand; to look for commas in a larger one would hold up everybody."""
 GATHERED_BYTES = 1024 * 1024
 _INTEGERS = range(-(2**63), 2**64)
 # Strings are matched whole (closed or not) so that a comma inside one is never touched, and every
@@ -101,7 +103,7 @@ def _decode(text: str) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         strict = error
-    if not isinstance(strict, RecursionError):
+    if not isinstance(strict, RecursionError) and len(text) <= LENIENT_CHARACTERS:
         try:
             return msgspec.json.decode(_LENIENT.sub(_strict, text))
         except (msgspec.DecodeError, RecursionError, UnicodeError):

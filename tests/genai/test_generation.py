@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import requests
 
 import kamerton.genai as genai
 from kamerton import errors
+from kamerton.client.connection import GENERATION_SECONDS
 from tests.fake_server import NAME, FakeServer, Json, refusal
 
 GENERATE = f"POST /v1beta/{NAME}:generateContent"
@@ -224,3 +226,47 @@ def test_count_tokens_counts_the_system_instruction_too(server: FakeServer) -> N
     asked = body(server)["generateContentRequest"]
     assert asked["model"] == NAME
     assert asked["systemInstruction"] == {"parts": [{"text": "Count."}]}
+
+
+@pytest.mark.parametrize("nothing", [[], (), None, ""])
+def test_tokens_of_nothing_are_not_counted(model: genai.GenerativeModel, nothing: Any) -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
+        model.count_tokens(nothing)
+
+
+@pytest.mark.parametrize("none", [None, []])
+def test_no_tools_are_as_good_as_none(server: FakeServer, none: Any) -> None:
+    server.when(GENERATE, answer("x"))
+    server.when(f"POST /v1beta/{NAME}:countTokens", {"totalTokens": 3})
+    model = genai.GenerativeModel(NAME, None, None, none, none, "Count.")
+    assert model.generate_content("1", tools=none, tool_config=none).text == "x"
+    assert body(server)["systemInstruction"] == {"parts": [{"text": "Count."}]}
+    assert model.count_tokens("1", tools=none, tool_config=none).total_tokens == 3
+    assert model.start_chat().send_message("1", tools=none, tool_config=none).text == "x"
+
+
+def test_tools_are_refused_here(server: FakeServer, model: genai.GenerativeModel) -> None:
+    given: dict[str, Any]
+    for given in ({"tools": [print]}, {"tool_config": {"function_calling_config": "any"}}):
+        for call in (model.generate_content, model.count_tokens, model.start_chat().send_message):
+            with pytest.raises(ValueError, match="call no functions"):
+                call("1", **given)
+        with pytest.raises(ValueError, match="call no functions"):
+            genai.GenerativeModel(NAME, **given)
+    assert server.requests == []
+
+
+def test_request_options_say_how_long_a_call_may_take(
+    model: genai.GenerativeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def request(session: Any, *arguments: Any, **more: Any) -> Any:
+        seen.append(more["timeout"][1])
+        return send(session, *arguments, **more)
+
+    send = requests.Session.request
+    monkeypatch.setattr(requests.Session, "request", request)
+    model.generate_content("1", request_options=genai.types.RequestOptions(timeout=7))
+    model.generate_content("1", request_options=genai.types.RequestOptions(retry=object()))
+    assert seen == [7, GENERATION_SECONDS]

@@ -20,6 +20,7 @@ from kamerton.errors import (
 )
 from kamerton.service import access, generation, operations, permissions, tuned_models
 from kamerton.service.access import RIGHTS
+from kamerton.store import permissions as store
 from kamerton.types import (
     Caller,
     Content,
@@ -151,6 +152,43 @@ def test_the_scope_is_asked_for_even_of_owners(app: FakeApp, verb: str) -> None:
     else:
         with pytest.raises(PermissionDenied, match="scope 'tuning'"):
             CALLS[verb](app, infer_only, operation, other.id)
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_an_administrator_needs_no_other_scope(app: FakeApp, verb: str) -> None:
+    operation = create(app)
+    other = share(app, "other@x.org")
+    only_admin = replace(ADMIN, scopes=frozenset({"infer", "admin"}))
+    CALLS[verb](app, only_admin, operation, other.id)
+
+
+def test_a_role_that_was_lost_meanwhile_changes_nothing(app: FakeApp) -> None:
+    create(app)
+    uid = tuned_models.get(app, ANN, "anns").uid
+    other = share(app, "other@x.org")
+    reader = BOB
+    share(app)
+    changes: list[Callable[[], object]] = [
+        lambda: store.add(app.database, uid, "EVERYONE", "", "READER", reader),
+        lambda: store.patch(app.database, uid, other.id, "WRITER", reader),
+        lambda: store.delete_(app.database, uid, other.id, reader),
+        lambda: store.transfer(app.database, uid, reader.owner, reader),
+        lambda: store.transfer(app.database, uid, reader.owner, Caller("other@x.org")),
+    ]
+    before = permissions.list_(app, ANN, "anns", page_size=10)
+    for change in changes:
+        with pytest.raises(PermissionDenied, match="a moment ago"):
+            change()
+    assert permissions.list_(app, ANN, "anns", page_size=10) == before
+
+
+def test_only_others_permissions_can_be_changed_in_the_store(app: FakeApp) -> None:
+    create(app)
+    uid = tuned_models.get(app, ANN, "anns").uid
+    (owner,) = permissions.list_(app, ANN, "anns", page_size=10).items
+    assert store.patch(app.database, uid, owner.id, "READER", None) is None
+    assert not store.delete_(app.database, uid, owner.id, None)
+    assert owners(app) == [ANN.owner]
 
 
 def test_a_right_is_in_force_with_the_next_call_and_gone_with_the_next(app: FakeApp) -> None:

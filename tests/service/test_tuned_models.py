@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +179,12 @@ def test_a_filter_of_words(app: FakeApp) -> None:
     assert found(ADMIN, "readers:everyone") == []
 
 
+def test_a_filter_has_an_end(app: FakeApp) -> None:
+    assert tuned_models.list_(app, ANN, page_size=1, filter="x" * 1000).items == ()
+    with pytest.raises(InvalidArgument, match="filter: 60000 characters"):
+        tuned_models.list_(app, ANN, page_size=1, filter="x" * 60_000)
+
+
 def test_a_page_token_is_good_for_its_own_list_only(app: FakeApp) -> None:
     for name in ("a", "b", "c"):
         create(app, tuned_model_id=name, display_name="numbers")
@@ -207,6 +214,16 @@ def test_waiting_ends_with_the_run_the_time_or_the_client(app: FakeApp) -> None:
     assert operations.wait(app, ANN, "mine", id, seconds=60).done
     assert time.monotonic() - start < 10
     ending.join()
+
+
+def test_whoever_waits_long_looks_less_often(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = create(app, tuned_model_id="mine").id
+    pauses: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append)
+    monkeypatch.setattr(operations, "time", clock)
+    assert not operations.wait(app, ANN, "mine", id, seconds=60).done
+    assert pauses[0] == 0.1 and max(pauses) == 1.0 and sum(pauses) == pytest.approx(60)
+    assert len(pauses) < 70
 
 
 def test_delete_frees_everything(app: FakeApp) -> None:

@@ -113,6 +113,12 @@ def test_nonsense_is_refused_quickly(sent: bytes) -> None:
     assert time.perf_counter() - start < 0.5
 
 
+def test_only_what_is_typed_by_hand_is_read_leniently() -> None:
+    assert body.parse(b'{"a": [1,],}') == {"a": [1]}
+    with pytest.raises(InvalidArgument):
+        body.parse(b'{"a": [1,], "b": "' + b"x" * body.LENIENT_CHARACTERS + b'"}')
+
+
 def test_a_complaint_says_where() -> None:
     with pytest.raises(InvalidArgument, match=r"line 2, column 8"):
         body.parse(b'{\n  "a": x\n}')

@@ -3,6 +3,7 @@
 import os
 
 from google import genai
+from google.genai import errors
 
 client = genai.Client(
     api_key=os.environ["KAMERTON_API_KEY"],
@@ -14,7 +15,12 @@ for model in list(client.models.list(config={"query_base": False})):
     job = client.tunings.get(name=model.name)  # Models have no state in this SDK, jobs have.
     print(f"{job.state.name:20}  {model.name}  {model.display_name or ''}")
     if job.state.name == "JOB_STATE_FAILED":
-        client.models.delete(model=model.name)
-        deleted.append(model.name)
+        try:
+            client.models.delete(model=model.name)
+            deleted.append(model.name)
+        except errors.ClientError as error:
+            if error.code != 403:
+                raise
+            print(f"{'':20}  stays: somebody else shared it, and only its owner may delete it")
 
-print(f"Deleted: {', '.join(deleted)}" if deleted else "Nothing to delete: no model has failed.")
+print(f"Deleted: {', '.join(deleted)}" if deleted else "Nothing to delete.")

@@ -224,9 +224,13 @@ def stopping(chunks: Iterator[Chunk]) -> Iterator[None]:
     try:
         yield
     finally:
-        close = getattr(chunks, "close", None)
-        if close is not None:
-            close()
+        stop(chunks)
+
+
+def stop(chunks: Iterator[Chunk]) -> None:
+    close = getattr(chunks, "close", None)
+    if close is not None:
+        close()
 
 
 def _candidate(chunk: Chunk, logprobs: list[float]) -> Json:

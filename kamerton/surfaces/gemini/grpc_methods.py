@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -19,7 +18,7 @@ from kamerton.service.app import App
 from kamerton.surfaces import unexpected
 from kamerton.surfaces.body import Json
 from kamerton.surfaces.gemini import answers, errors, form, published
-from kamerton.surfaces.gemini.methods import Call
+from kamerton.surfaces.gemini.methods import Call, Client
 from kamerton.surfaces.gemini.rpcs import RPCS, Rpc, check_rights
 from kamerton.surfaces.gemini.streams import SLOWEST_READER, AnswerThreads, Pieces
 from kamerton.types import Caller
@@ -72,27 +71,23 @@ class _Surface:
         raw = await _received(context)
         if not rpc.takes_long:
             return await to_thread.run_sync(lambda: _encoded(rpc, self._call(rpc, caller, raw)))
-        gone = threading.Event()
-        try:
-            with self._answering.place():
-                return await self._answering.run(
-                    lambda: _encoded(rpc, self._call(rpc, caller, raw, gone.is_set))
-                )
-        finally:
-            gone.set()
+        places, client = self._answering.of(rpc), Client()
+        with places.place(), client.leaving():
+            return await places.run(lambda: _encoded(rpc, self._call(rpc, caller, raw, client)))
 
     async def _stream(self, rpc: Rpc, context: Context) -> None:
         caller = await to_thread.run_sync(self._admit, rpc, context)
         raw = await _received(context)
-        with self._answering.place():
-            pieces = Pieces(lambda: self._call(rpc, caller, raw))
+        places, client = self._answering.of(rpc), Client()
+        with places.place(), client.leaving():
+            pieces = Pieces(lambda: self._call(rpc, caller, raw, client))
 
             def following() -> bytes | None:
                 piece = pieces.next()
                 return None if piece is None else _encoded(rpc, piece)
 
             try:
-                while (piece := await self._answering.run(following)) is not None:
+                while (piece := await places.run(following)) is not None:
                     await _send(context, piece)
             finally:
                 pieces.leave()
@@ -102,14 +97,14 @@ class _Surface:
         access.require(caller, rpc.verb)
         return caller
 
-    def _call(
-        self, rpc: Rpc, caller: Caller, raw: bytes, gone: Callable[[], bool] = lambda: False
-    ) -> Any:
+    def _call(self, rpc: Rpc, caller: Caller, raw: bytes, client: Client | None = None) -> Any:
         request = form.binary_message(raw, rpc.request, ignored=answers.IGNORED)
         if "update_mask" in request.DESCRIPTOR.fields_by_name:
             paths = request.update_mask.paths
             paths[:] = [form.snake_case(path.strip()) for path in paths]
-        return rpc.function(Call(self._app, caller, self._address, gone=gone), request)
+        return rpc.function(
+            Call(self._app, caller, self._address, client=client or Client()), request
+        )
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -168,7 +163,7 @@ async def _refuse(context: Context, error: KamertonError) -> NoReturn:
 
 def _status(error: KamertonError, code: int) -> Any:
     """A google.rpc.Status with the details that JSON has, as far as they fit."""
-    message = error.message
+    message = error.message[:MAX_TEXT]  # Before anything is done with all of it.
     while len(quote(message)) > MAX_TEXT:
         message = message[: len(message) * 9 // 10]
     violations = errors.MAX_VIOLATIONS

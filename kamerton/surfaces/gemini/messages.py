@@ -264,6 +264,8 @@ def _parent(asked: Any) -> dict[str, Any]:
 
 def examples(tuning_task: Any) -> list[Example]:
     found = tuning_task.training_data.examples.examples
+    if not found and tuning_task.HasField("training_data"):
+        raise InvalidArgument.of("tuned_model.tuning_task.training_data", "holds no examples")
     if not found:
         field = "tuned_model.tuning_task.training_data"
         raise InvalidArgument(MISSING_DATA, (Violation(field, "is missing"),))

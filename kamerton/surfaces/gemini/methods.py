@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from kamerton.errors import Cancelled, InvalidArgument, Unimplemented
+from kamerton.errors import InvalidArgument, Unimplemented
 from kamerton.service import files, generation, models, operations, permissions, tuned_models
 from kamerton.service.app import App
 from kamerton.surfaces.body import Json
@@ -28,6 +30,38 @@ _CONFIG_FIELDS = {
 }
 
 
+class Client:
+    """Whoever waits for an answer, and may leave before it is there."""
+
+    def __init__(self) -> None:
+        self._left = False
+        self._stops: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def gone(self) -> bool:
+        return self._left
+
+    def on_leaving(self, stop: Callable[[], None]) -> None:
+        """`stop` ends the work for this client, from any thread and more than once."""
+        with self._lock:
+            self._stops.append(stop)
+            left = self._left
+        if left:
+            stop()
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """Around waiting for the answer: whatever breaks that off stops the work as well."""
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._left = True
+            for stop in self._stops:
+                stop()
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of a method: who makes it, and what the published messages have no place for."""
@@ -38,8 +72,7 @@ class Call:
     """`scheme://host` under which the client knows this server."""
     file_uri: str = ""
     """Of a file with the training data, instead of examples in the request."""
-    gone: Callable[[], bool] = lambda: False
-    """Says that nobody waits for the answer any more."""
+    client: Client = field(default_factory=Client)
 
     @property
     def who(self) -> tuple[App, Caller]:
@@ -49,7 +82,8 @@ class Call:
 
 def list_models(call: Call, request: Any) -> Json:
     page = models.list_(*call.who, page_size=_page_size(request, 50), page_token=request.page_token)
-    return _listed("models", map(messages.model, page.items), page.next_page_token)
+    listed = (messages.model(model, name) for name, model in page.items)
+    return _listed("models", listed, page.next_page_token)
 
 
 def get_model(call: Call, request: Any) -> Json:
@@ -123,7 +157,9 @@ def wait_operation(call: Call, request: Any) -> Json:
         raise InvalidArgument.of("timeout", "must not be negative")
     seconds = min(asked, _MAX_WAIT) if request.HasField("timeout") else _MAX_WAIT
     ids = messages.operation_ids(request.name)
-    return messages.operation(operations.wait(*call.who, *ids, seconds=seconds, gone=call.gone))
+    return messages.operation(
+        operations.wait(*call.who, *ids, seconds=seconds, gone=call.client.gone)
+    )
 
 
 def delete_operation(call: Call, request: Any) -> Json:
@@ -195,10 +231,11 @@ def delete_file(call: Call, request: Any) -> Json:
 
 
 def generate_content(call: Call, request: Any) -> Json:
-    """The whole answer; given up when nobody waits for it any more."""
+    """The whole answer; cut short when nobody waits for it any more."""
     chunks = _generate(call, request)
     version = answers.model_version(request.model)
-    return answers.answer(_until(call.gone, chunks), version, _response_id())
+    with answers.stopping(chunks):
+        return answers.answer(chunks, version, _response_id())
 
 
 def stream_generate_content(call: Call, request: Any) -> Generator[Json, None, None]:
@@ -210,7 +247,7 @@ def stream_generate_content(call: Call, request: Any) -> Generator[Json, None, N
 
 def count_tokens(call: Call, request: Any) -> Json:
     """Of plain contents, or of all that a whole generation request would send."""
-    if request.contents:
+    if not request.HasField("generate_content_request"):
         asked = published.GenerateContentRequest(contents=request.contents)
         contents = answers.contents(asked)
     else:
@@ -225,15 +262,10 @@ def _generate(call: Call, request: Any) -> Iterator[Chunk]:
     config = answers.generation_config(request)
     target = answers.target(request.model)
     with wire_fields(_CONFIG_FIELDS):
-        return generation.generate(*call.who, **target, contents=contents, config=config)
-
-
-def _until(gone: Callable[[], bool], chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    with answers.stopping(chunks):
-        for chunk in chunks:
-            yield chunk
-            if gone():
-                raise Cancelled("The client went away.")
+        chunks = generation.generate(*call.who, **target, contents=contents, config=config)
+    # The first piece may be long in coming, and until then only this would stop the work.
+    call.client.on_leaving(lambda: answers.stop(chunks))
+    return chunks
 
 
 def _response_id() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
@@ -20,13 +19,14 @@ from kamerton.service.app import App
 from kamerton.surfaces import address, body, unexpected
 from kamerton.surfaces.body import Json
 from kamerton.surfaces.gemini import answers, errors, form, messages
-from kamerton.surfaces.gemini.methods import Call
+from kamerton.surfaces.gemini.methods import Call, Client
 from kamerton.surfaces.gemini.routes import Route, find
 from kamerton.surfaces.gemini.rpcs import check_rights
 from kamerton.surfaces.gemini.streams import (
     AnswerThreads,
     ArrayFrame,
     Pieces,
+    Places,
     SseFrame,
     encode,
     send_piece,
@@ -163,22 +163,27 @@ class _Surface:
             admitted = await to_thread.run_sync(self._admit, route, credentials)
             raw = await body.read(request.stream(), request.headers, route.limit)
 
-        def call(gone: Callable[[], bool] = lambda: False) -> Any:
+        client = Client()
+
+        def call() -> Any:
             caller = admitted or self._admit(route, credentials)
             given = _body(route, raw)
             uri = _lifted_file_uri(given)
-            made = Call(self._app, caller, address.own(request, self._app.settings), uri, gone)
+            made = Call(self._app, caller, address.own(request, self._app.settings), uri, client)
             return route.rpc.function(made, _message(route, path_fields, query, given))
 
         pretty = system_parameter(query, "prettyPrint").lower() not in ("false", "0")
         if route.rpc.streams:
-            with self._answering.place():
-                stream = self._stream(call, alt == "sse", pretty, send)
+            places = self._answering.of(route.rpc)
+            with places.place(), client.leaving():
+                stream = _stream(places, call, alt == "sse", pretty, send)
                 await unless_gone(receive, stream)
             return
         if route.rpc.takes_long:
-            with self._answering.place():
-                content = await self._whole_answer(call, pretty, receive)
+            places = self._answering.of(route.rpc)
+            with places.place(), client.leaving():
+                answer = places.run(lambda: encode(call(), pretty))
+                content = await unless_gone(receive, answer)
         else:
             content = await to_thread.run_sync(lambda: encode(call(), pretty))
         response = Response(
@@ -191,37 +196,28 @@ class _Surface:
         access.require(caller, route.rpc.verb)
         return caller
 
-    async def _whole_answer(
-        self, call: Callable[[Callable[[], bool]], Json], pretty: bool, receive: Receive
-    ) -> bytes:
-        gone = threading.Event()
-        try:
-            answer = self._answering.run(lambda: encode(call(gone.is_set), pretty))
-            return await unless_gone(receive, answer)
-        finally:
-            gone.set()
 
-    async def _stream(
-        self,
-        opening: Callable[[], Generator[Json, None, None]],
-        sse: bool,
-        pretty: bool,
-        send: Send,
-    ) -> None:
-        """An error before the first piece is raised; a later one becomes the last piece."""
-        pieces = Pieces(opening)
-        frame = SseFrame() if sse else ArrayFrame(pretty)
-        try:
-            piece = await self._answering.run(pieces.next)
-            await send({"type": "http.response.start", "status": 200, "headers": frame.headers})
-            while piece is not None:
-                await send_piece(send, frame.piece(piece))
-                try:
-                    piece = await self._answering.run(pieces.next)
-                except Exception as error:
-                    known = error if isinstance(error, KamertonError) else unexpected.report(error)
-                    await send_piece(send, frame.piece(errors.body(known)))
-                    break
-            await send({"type": "http.response.body", "body": frame.end})
-        finally:
-            pieces.leave()
+async def _stream(
+    places: Places,
+    opening: Callable[[], Generator[Json, None, None]],
+    sse: bool,
+    pretty: bool,
+    send: Send,
+) -> None:
+    """An error before the first piece is raised; a later one becomes the last piece."""
+    pieces = Pieces(opening)
+    frame = SseFrame() if sse else ArrayFrame(pretty)
+    try:
+        piece = await places.run(pieces.next)
+        await send({"type": "http.response.start", "status": 200, "headers": frame.headers})
+        while piece is not None:
+            await send_piece(send, frame.piece(piece))
+            try:
+                piece = await places.run(pieces.next)
+            except Exception as error:
+                known = error if isinstance(error, KamertonError) else unexpected.report(error)
+                await send_piece(send, frame.piece(errors.body(known)))
+                break
+        await send({"type": "http.response.body", "body": frame.end})
+    finally:
+        pieces.leave()

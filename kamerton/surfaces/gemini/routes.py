@@ -19,6 +19,8 @@ VERBS = frozenset(
         "wait",
         "batchGenerateContent",
         "embedContent",
+        "batchEmbedContents",
+        "predict",
     }
 )
 """What may follow the last colon of a path; any other colon belongs to a name."""

@@ -26,6 +26,8 @@ class Rpc:
     function: Callable[[Call, Any], Any]
     takes_long: bool = False
     """May take long, and ends early when the client leaves."""
+    waits: bool = False
+    """Takes long because it waits for an operation, not for an answer of a model."""
     streams: bool = False
 
 
@@ -82,7 +84,8 @@ RPCS = {rpc.name: rpc for rpc in (
     Rpc(_OPERATIONS, "CancelOperation", "operations.cancel",
         _p.CancelOperationRequest, _p.Empty, _m.cancel_operation),
     Rpc(_OPERATIONS, "WaitOperation", "operations.wait",
-        _p.WaitOperationRequest, _p.Operation, _m.wait_operation, takes_long=True),
+        _p.WaitOperationRequest, _p.Operation, _m.wait_operation, takes_long=True,
+        waits=True),
 
     Rpc(_GENERATION, "GenerateContent", "models.generate", _p.GenerateContentRequest,
         _p.GenerateContentResponse, _m.generate_content, takes_long=True),

@@ -15,9 +15,12 @@ from starlette.types import Receive, Send
 
 from kamerton.errors import ResourceExhausted
 from kamerton.surfaces.body import Json
+from kamerton.surfaces.gemini.rpcs import Rpc
 
 T = TypeVar("T")
 
+MOST_WAITS = 64
+"""Calls that may wait for operations at once."""
 SLOWEST_READER = 60.0
 """Seconds that a client may leave a piece of its answer unread."""
 
@@ -56,12 +59,12 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-class AnswerThreads:
-    """Threads for what takes long, of every transport together, so that waiting for an answer
-    never delays a read. Used by one event loop."""
+class Places:
+    """So many calls of one kind may be on their way at once, each with a thread."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, refusal: str) -> None:
         self._most = most
+        self._refusal = refusal
         self._taken = 0
         self._threads = CapacityLimiter(most)
 
@@ -69,7 +72,7 @@ class AnswerThreads:
     def place(self) -> Iterator[None]:
         """One of the calls that may be on their way. Raises ResourceExhausted."""
         if self._taken >= self._most:
-            raise ResourceExhausted("Too many prompts are waiting; try again in a moment.")
+            raise ResourceExhausted(self._refusal)
         self._taken += 1
         try:
             yield
@@ -79,6 +82,21 @@ class AnswerThreads:
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`; whoever is cancelled does not wait for it to end."""
         return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
+
+
+class AnswerThreads:
+    """Places for what takes long, of every transport together, so that waiting for an answer
+    never delays a read, and waiting for a run never an answer. Used by one event loop."""
+
+    def __init__(self, most_answers: int) -> None:
+        self._answers = Places(most_answers, "Too many prompts are waiting; try again in a moment.")
+        self._waits = Places(
+            MOST_WAITS, "Too many calls wait for operations; poll with GET instead."
+        )
+
+    def of(self, rpc: Rpc) -> Places:
+        """Those of a method that takes long."""
+        return self._waits if rpc.waits else self._answers
 
 
 class Pieces:

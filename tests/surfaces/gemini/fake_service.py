@@ -71,6 +71,33 @@ def operation(done: bool = False, **changes: Any) -> Operation:
     return Operation("bvl8dymw0fhw", tuned_model(**changes), done=done)
 
 
+class Chunks:
+    """An answer that any thread may close, as those of the engine."""
+
+    def __init__(
+        self, chunks: Sequence[Chunk | Exception], pause: float, closed: threading.Event
+    ) -> None:
+        self._chunks = iter(list(chunks))
+        self._pause = pause
+        self._stop = threading.Event()
+        self._closed = closed
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        if self._stop.wait(self._pause):
+            raise StopIteration
+        chunk = next(self._chunks)
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+    def close(self) -> None:
+        self._stop.set()
+        self._closed.set()
+
+
 @dataclass
 class Verbs:
     """The service: remembers what it was asked, and answers what a test told it to."""
@@ -85,6 +112,9 @@ class Verbs:
         ]
     )
     pause: float = 0.0
+    """Before each chunk."""
+    wait: float = 0.0
+    """For an operation, whatever was asked."""
     closed: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -144,6 +174,9 @@ class Verbs:
         self, app: Any, caller: Caller, model: str, operation_id: str, **arguments: Any
     ) -> Operation:
         self.note("wait_operation", **arguments)
+        end = time.monotonic() + self.wait
+        while time.monotonic() < end and not arguments["gone"]():
+            time.sleep(0.01)
         return self.operation
 
     def create_permission(
@@ -190,17 +223,7 @@ class Verbs:
 
     def generate(self, app: Any, caller: Caller, **arguments: Any) -> Iterator[Chunk]:
         self.note("generate", **arguments)
-        return self._chunks()
-
-    def _chunks(self) -> Iterator[Chunk]:
-        try:
-            for chunk in self.chunks:
-                time.sleep(self.pause)
-                if isinstance(chunk, Exception):
-                    raise chunk
-                yield chunk
-        finally:
-            self.closed.set()
+        return Chunks(self.chunks, self.pause, self.closed)
 
     def count_tokens(self, app: Any, caller: Caller, **arguments: Any) -> int:
         self.note("count_tokens", **arguments)
@@ -212,7 +235,7 @@ def app(**settings: Any) -> Any:
     loading = SimpleNamespace(warming=lambda: "loading the model")
     return SimpleNamespace(
         settings=Settings(**settings),
-        catalog=Catalog.of("", "gemini-*=kamerton-nano-001"),
+        catalog=Catalog.of("", Settings().aliases),
         engine=loading,
         runner=idle,
     )

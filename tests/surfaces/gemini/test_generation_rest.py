@@ -299,6 +299,18 @@ def test_a_client_that_leaves_stops_the_work(http: Http, verbs: Verbs, verb: str
     assert verbs.closed.wait(1)
 
 
+@pytest.mark.parametrize("verb", ["generateContent", "streamGenerateContent?alt=sse"])
+def test_a_client_that_leaves_before_the_first_piece(http: Http, verbs: Verbs, verb: str) -> None:
+    verbs.pause = 10
+    body = json.dumps({"contents": [HI]})
+    head = f"host: x\r\nx-goog-api-key: owner-key\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", http.port)) as connection:
+        connection.sendall(f"POST /v1beta/{TUNED}:{verb} HTTP/1.1\r\n{head}{body}".encode())
+        time.sleep(0.3)
+        assert verbs.calls and not verbs.closed.is_set()
+    assert verbs.closed.wait(2)
+
+
 @pytest.fixture
 def small(verbs: Verbs) -> Iterator[Http]:
     serving = Serving(max_pending_answers=2)

@@ -344,6 +344,14 @@ def test_the_unexpected_is_told_as_a_reference(
     assert "unexpected error" in caplog.text
 
 
+def test_an_endless_error_holds_nobody_up(rpc: Serving, verbs: Verbs) -> None:
+    verbs.error = NotFound("Ж" * 30_000_000)
+    start = time.monotonic()
+    error = refused(lambda: rpc("CreateTunedModel", tuned()), grpc.StatusCode.NOT_FOUND)
+    assert time.monotonic() - start < 2
+    assert error.details().startswith("Ж" * 100)
+
+
 @pytest.mark.parametrize("letter", ["x", "Ж", "🦉"])
 def test_an_error_fits_what_clients_read(rpc: Serving, verbs: Verbs, letter: str) -> None:
     """They give up on a call whose trailing metadata has more than 8 KiB."""

@@ -13,11 +13,11 @@ import pytest
 
 from kamerton.errors import InvalidArgument, Unavailable
 from kamerton.surfaces import server
-from kamerton.surfaces.gemini import grpc_methods
+from kamerton.surfaces.gemini import grpc_methods, streams
 from kamerton.surfaces.gemini.streams import AnswerThreads
 from kamerton.surfaces.grpc_server import GrpcServer
 from kamerton.types import Chunk
-from tests.surfaces.gemini.fake_service import Http, Verbs
+from tests.surfaces.gemini.fake_service import Http, Verbs, problem
 from tests.surfaces.gemini.grpc_client import (
     MODEL,
     OWNER,
@@ -82,6 +82,16 @@ def test_a_client_that_leaves_stops_the_work(rpc: Serving, verbs: Verbs, name: s
 
 
 @pytest.mark.parametrize("name", ["GenerateContent", "StreamGenerateContent"])
+def test_a_client_that_leaves_before_the_first_piece(rpc: Serving, verbs: Verbs, name: str) -> None:
+    verbs.pause = 10
+    call = rpc.stream(name, prompt())
+    await_(lambda: verbs.calls)
+    assert not verbs.closed.is_set()
+    call.cancel()
+    assert verbs.closed.wait(2)
+
+
+@pytest.mark.parametrize("name", ["GenerateContent", "StreamGenerateContent"])
 def test_a_deadline_stops_the_work(rpc: Serving, verbs: Verbs, name: str) -> None:
     endless(verbs)
     refused(lambda: rpc.stream(name, prompt(), timeout=0.5), grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -134,6 +144,34 @@ def test_one_limit_for_answers_of_both_transports(narrow: Serving, verbs: Verbs)
     verbs.pause, verbs.chunks = 0, [Chunk("free again", finish_reason="STOP")]
     await_(lambda: narrow("GenerateContent", prompt()).candidates, unless=grpc.RpcError)
     http.close()
+
+
+def test_waiting_for_operations_has_a_limit_of_its_own(
+    loop: asyncio.AbstractEventLoop,
+    tmp_path: Path,
+    verbs: Verbs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "MOST_WAITS", 2)
+    verbs.wait = 10
+    served = Serving(loop, tmp_path, max_pending_answers=1)
+    http = Http(served.url, served.http_port)
+    asked = {"name": f"{MODEL}/operations/bvl8dymw0fhw"}
+    waiting = [served.stream("WaitOperation", asked) for _ in range(2)]
+    await_(lambda: len(verbs.calls) == 2)
+
+    more = http("POST", f"/v1/{asked['name']}:wait", json={})
+    assert "poll with GET" in problem(more, 429, "RESOURCE_EXHAUSTED")["message"]
+    full = refused(lambda: served("WaitOperation", asked), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert "operations" in str(full.details())
+    assert served("GenerateContent", prompt()).candidates, "answers have other places"
+
+    verbs.wait = 0
+    for call in waiting:
+        call.cancel()
+    await_(lambda: http("POST", f"/v1/{asked['name']}:wait", json={}).status_code == 200)
+    http.close()
+    served.close()
 
 
 # --- the server ----------------------------------------------------------------------------------

@@ -71,7 +71,10 @@ def created(http: Http, body: Any = None, query: str = "", **changes: Any) -> An
 @pytest.mark.parametrize("version", ["v1", "v1beta"])
 def test_models(http: Http, version: str) -> None:
     listed = http("GET", f"/{version}/models?pageSize=50").json()
-    assert [model["name"] for model in listed["models"]] == ["models/kamerton-nano-001"]
+    assert [model["name"] for model in listed["models"]] == [
+        "models/gemini-1.5-flash-001-tuning",
+        "models/kamerton-nano-001",
+    ]
     assert "nextPageToken" not in listed
     for name in ("kamerton-nano-001", "gemini-1.5-pro", "gemini-1.5-flash-001-tuning"):
         model = http("GET", f"/{version}/models/{name}").json()
@@ -305,6 +308,15 @@ def test_waiting_for_an_operation(http: Http, verbs: Verbs) -> None:
     wrong = http("POST", f"/v1/{OPERATION}:wait", json={"timeout": "-1s"})
     assert "timeout" in problem(wrong, 400, "INVALID_ARGUMENT")["message"]
     problem(http("POST", f"/v1/{OPERATION}:wait", json={"timeout": 5}), 400, "INVALID_ARGUMENT")
+
+
+def test_a_base_model_can_be_chosen_by_the_name_that_notebooks_look_for(http: Http) -> None:
+    found = http("GET", "/v1beta/models").json()["models"]
+    chosen = [m["name"] for m in found if "createTunedModel" in m["supportedGenerationMethods"]]
+    assert [name for name in chosen if "flash" in name] == ["models/gemini-1.5-flash-001-tuning"]
+    first = http("GET", "/v1beta/models?pageSize=1").json()
+    rest = http("GET", f"/v1beta/models?pageSize=9&pageToken={first['nextPageToken']}").json()
+    assert first["models"] + rest["models"] == found
 
 
 def test_who_may_not_call_does_not_get_to_send_a_body(http: Http, verbs: Verbs) -> None:

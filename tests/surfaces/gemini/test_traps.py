@@ -166,7 +166,7 @@ def test_16_v1_models_is_geminis_to_whoever_asks_like_gemini(http: Http) -> None
         http("GET", "/v1/models", key=None, headers=BEARER | {"x-goog-user-project": "p"}),
         http("GET", "/v1/models", key=None, headers=BEARER | {"x-goog-api-client": "genai"}),
     ):
-        assert {model["name"] for model in asked.json()["models"]} == {"models/kamerton-nano-001"}
+        assert "models/kamerton-nano-001" in {model["name"] for model in asked.json()["models"]}
 
 
 def test_17_only_a_verb_is_cut_off_after_a_colon(http: Http, verbs: Verbs) -> None:
