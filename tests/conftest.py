@@ -8,10 +8,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 # Nothing may reach for a network, and small models are fastest on one thread.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Machines are noisy: how long an example takes says nothing.
+settings.register_profile("kamerton", deadline=None)
+settings.load_profile("kamerton")
 
 if TYPE_CHECKING:
     from kamerton.inference.weights import LoadedBase

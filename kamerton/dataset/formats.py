@@ -16,6 +16,8 @@ from kamerton.types import Content, Example, Role
 MAX_INPUT_CHARACTERS = 40_000
 MAX_OUTPUT_CHARACTERS = 5_000
 _MAX_IN_MESSAGE = 10
+MAX_ECHO = 100
+"""Characters of a row that a complaint about it repeats."""
 
 
 def read_examples(source: Path | Iterable[Mapping[str, Any]]) -> list[Example]:
@@ -219,12 +221,12 @@ def _example(row: Row) -> Example:
     fields = {OTHER_SPELLINGS.get(name, name): value for name, value in row.fields.items()}
     shape = next((shape for names, shape in _SHAPES if any(n in fields for n in names)), None)
     if shape is None:
-        has = ", ".join(list(map(str, fields))[:5]) or "nothing"
+        has = ", ".join(str(name)[:MAX_ECHO] for name in list(fields)[:5]) or "nothing"
         raise InvalidArgument.of(whole_row, f"has {has}, but no text_input and output")
     try:
         example = msgspec.convert(fields, shape).example()
     except msgspec.ValidationError as error:
-        field, description = _explained(str(error))
+        field, description = (text[:MAX_ECHO] for text in _explained(str(error)))
         raise InvalidArgument.of(row.place + field, description) from None
     except InvalidArgument as error:
         wrong = error.violations[0]

@@ -123,6 +123,7 @@ class _Window:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._window, self._at, self._line = "", 0, 1
+        self._ended = False
 
     def peek(self) -> str:
         """The next character that is not white space; "" at the end."""
@@ -144,7 +145,8 @@ class _Window:
 
     def value(self) -> str:
         """The JSON value that begins here. ValueError when there is none, or it is too long."""
-        if len(self._window) - self._at < MAX_LINE_BYTES:  # More characters than any row needs.
+        short = len(self._window) - self._at < MAX_LINE_BYTES
+        if short and not self._ended:  # More characters than any row needs.
             self._window, self._at = self._window[self._at :] + self._read(), 0
         try:
             _, end = _DECODER.raw_decode(self._window, self._at)
@@ -162,6 +164,7 @@ class _Window:
 
     def _read(self) -> str:
         piece = self._file.read(_WINDOW_BYTES)
+        self._ended = not piece
         return self._decoder.decode(piece, final=not piece)
 
 

@@ -47,6 +47,8 @@ class App:
     issuer: Issuer | None = None
     """Whose bearer tokens are accepted besides our own."""
     housekeeping: Housekeeping | None = None
+    closing: bool = False
+    """Nothing may be begun any more."""
 
     def renderer(self, base_model: BaseModel) -> Renderer:
         """The renderer of a base model, kept after its first use."""
@@ -64,6 +66,7 @@ class App:
         return Arrivals(self.settings.data)
 
     def close(self) -> None:
+        self.closing = True
         if self.housekeeping:
             self.housekeeping.close()
         self.runner.close()

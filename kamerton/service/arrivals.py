@@ -6,6 +6,7 @@ connection or by somebody else at the same time, as long as it is the same.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -16,6 +17,9 @@ from pathlib import Path
 from kamerton import folders
 from kamerton.errors import InvalidArgument, NotFound, ResourceExhausted, Violation
 from kamerton.types import Upload
+
+RESERVE_BYTES = 16 * 1024**2
+"""Free space that files leave on the disk: even deleting takes some, in the database."""
 
 
 class Arrival:
@@ -91,6 +95,9 @@ class Arrival:
             return os.pread(file.fileno(), size, offset)
 
     def _append(self, new: bytes) -> None:
+        disk = os.statvfs(self._coming.parent)
+        if disk.f_bavail * disk.f_frsize < RESERVE_BYTES + len(new):
+            raise OSError(errno.ENOSPC, "the disk is nearly full")
         descriptor = os.open(self._coming, os.O_WRONLY | os.O_CREAT, 0o600)
         written = 0
         try:

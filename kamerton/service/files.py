@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import BinaryIO
 
 from kamerton.dataset import formats
@@ -27,9 +27,13 @@ MAX_TRAINING_BYTES = 256 * 1024**2
 trainer, at up to three times their size on disk."""
 MAX_EXAMPLES = 200_000
 _URI = re.compile(rf"(?:https?://[^/?#]+(?:/[^?#]*)?/(?:v1beta|v1|v1alpha)/)?files/({ID.pattern})")
+SMALL_BYTES = 8 * 1024**2
+"""Files to train on that may be read beside any others."""
 READING_SECONDS = 10.0
-"""How long one reader of a file to train on waits for another."""
+"""How long one reader of a larger one waits for another."""
 _reading = threading.Lock()
+_waiting = threading.BoundedSemaphore(4)
+"""Few may wait, so that there are threads for everything else."""
 
 
 def get(app: App, caller: Caller, file_id: str) -> File:
@@ -79,7 +83,7 @@ def read_examples(app: App, caller: Caller, file_uri: str) -> list[Example]:
             raise InvalidArgument.of("file_uri", size)
         name = file.display_name or f"files/{file.id}"
         try:
-            with _alone():
+            with _alone() if file.size_bytes > SMALL_BYTES else nullcontext():
                 return formats.read_file(content, name, MAX_EXAMPLES)
         except InvalidArgument as error:
             raise InvalidArgument(error.message, _at_file_uri(error)) from None
@@ -88,8 +92,14 @@ def read_examples(app: App, caller: Caller, file_uri: str) -> list[Example]:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Many large files at once could fill the memory."""
-    if not _reading.acquire(timeout=READING_SECONDS):
-        raise ResourceExhausted("Other files to train on are being read; try again in a moment.")
+    busy = ResourceExhausted("Other files to train on are being read; try again in a moment.")
+    if not _waiting.acquire(blocking=False):
+        raise busy
+    try:
+        if not _reading.acquire(timeout=READING_SECONDS):
+            raise busy
+    finally:
+        _waiting.release()
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from kamerton.errors import (
     FailedPrecondition,
     InvalidArgument,
     ResourceExhausted,
+    Unavailable,
     Violation,
 )
 from kamerton.service import access, pages
@@ -105,6 +106,9 @@ def create(
         violations += error.violations
     if violations:
         raise InvalidArgument.all_of(violations)
+    truncated_example_count = _count_truncated(app, base, examples)
+    if app.closing:  # Whoever waits for this has been told to try again.
+        raise Unavailable("The server is stopping; try again in a moment.")
     now = datetime.now(UTC)
     model = TunedModel(
         id=tuned_model_id or new_id(display_name),
@@ -117,7 +121,7 @@ def create(
         hyperparameters=chosen,
         example_count=len(examples),
         total_steps=hyperparameters.total_steps(len(examples), chosen),
-        truncated_example_count=_count_truncated(app, base, examples),
+        truncated_example_count=truncated_example_count,
         temperature=base.temperature if temperature is None else temperature,
         top_p=base.top_p if top_p is None else top_p,
         top_k=base.top_k if top_k is None else top_k,
@@ -285,6 +289,10 @@ def _count_truncated(app: App, base: BaseModel, examples: Sequence[Example]) -> 
         if most <= base.context_tokens:
             return False
         if renderer.cannot_fit(texts, base.context_tokens):
+            return True
+        # The beginning of a long one is mostly enough, and tokenizing takes its time.
+        begin = "".join(content.text for content in texts)[: 4 * base.context_tokens]
+        if len(renderer.answer(begin)) > base.context_tokens + TURN_TOKENS * len(texts):
             return True
         return rows.encode(renderer, example, base.context_tokens).truncated
 

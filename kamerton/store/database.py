@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -39,6 +39,9 @@ from kamerton.types import CredentialKind, GranteeType, PermissionRole, Snapshot
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another before it gives up."""
+
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -252,8 +255,27 @@ class Database:
         """Bring the tables to the newest version."""
         from alembic import command
 
+        self._keep_a_copy()
         with self._alembic() as config:
             command.upgrade(config, "head")
+
+    def _keep_a_copy(self) -> None:
+        """Beside a SQLite database of an older version, before its tables are changed."""
+        from alembic.script import ScriptDirectory
+
+        path = self._engine.url.database
+        if self._engine.url.get_backend_name() != "sqlite" or not path or not Path(path).exists():
+            return
+        newest = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            try:
+                versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            except sqlite3.DatabaseError:
+                return  # New, or damaged; what follows says so.
+            if versions and versions != [(newest,)]:
+                copy = Path(f"{path}.before-{newest}")
+                copy.unlink(missing_ok=True)
+                connection.execute("VACUUM INTO ?", (str(copy),))
 
     def check(self) -> None:
         """Raises when the tables in Python and the newest migration differ."""
@@ -268,14 +290,22 @@ class Database:
     @contextmanager
     def _alembic(self) -> Iterator[Any]:
         from alembic.config import Config
+        from alembic.util import CommandError
 
         config = Config(stdout=StringIO())  # Its default is bound when alembic is imported.
-        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+        config.set_main_option("script_location", str(_MIGRATIONS))
         try:
             with self._engine.connect() as connection:
                 config.attributes["connection"] = connection
                 yield config
                 connection.commit()
+        except CommandError as error:
+            if "Can't locate revision" not in str(error):
+                raise
+            raise FailedPrecondition(
+                f"The database {self._engine.url!r} was made by a newer version of Kamerton. "
+                "Install that one, or put a copy in its place."
+            ) from error
         except DatabaseError as error:
             raise FailedPrecondition(
                 f"The database {self._engine.url!r} cannot be used: {error.orig}. If it is "

@@ -177,6 +177,7 @@ class _Protocol(HttpToolsProtocol):
     """HTTP/1.1 with a limit on the head of a request, and with our error bodies."""
 
     _head = 0
+    _has_body = False
     _deadline: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -189,7 +190,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head = 0
+        self._head, self._has_body = 0, False
         self._await_head()
 
     def on_url(self, url: bytes) -> None:
@@ -198,11 +199,21 @@ class _Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
+        self._has_body |= name.lower() in (b"content-length", b"transfer-encoding")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._deadline.cancel()
         super().on_headers_complete()
+
+        if self.parser.should_upgrade() and self._has_body:
+            # What follows would no longer be read as a body.
+            raise ValueError("Upgrade is not supported")
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle is None or self.cycle.response_complete:
+            self._await_head()  # Also while the rest of a refused body is still coming.
 
     def _await_head(self) -> None:
         if self._deadline is not None:
@@ -255,6 +266,8 @@ class _Edge:
             known = error if isinstance(error, KamertonError) else unexpected.report(error)
             if not started:
                 await _error_response(known)(scope, receive, send)
+            # Else exception, traceback and frames keep each other, with all that was sent.
+            error.__traceback__ = known.__traceback__ = None
 
 
 def _check_local(headers: Headers) -> None:

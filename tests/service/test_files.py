@@ -187,11 +187,29 @@ def test_what_is_too_large_to_train_on(app: FakeApp, monkeypatch: pytest.MonkeyP
     assert len(files.read_examples(app, ANN, "files/x")) == 11
 
 
-def test_one_file_at_a_time_is_read(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_large_file_at_a_time_is_read(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     uploaded(app, json.dumps(ROW), file_id="x")
     monkeypatch.setattr(files, "READING_SECONDS", 0.01)
     busy = threading.Lock()
     monkeypatch.setattr(files, "_reading", busy)
-    with busy, pytest.raises(ResourceExhausted, match="try again"):
-        files.read_examples(app, ANN, "files/x")
+    with busy:
+        files.read_examples(app, ANN, "files/x")  # a small one
+        monkeypatch.setattr(files, "SMALL_BYTES", 1)
+        with pytest.raises(ResourceExhausted, match="try again"):
+            files.read_examples(app, ANN, "files/x")
+        monkeypatch.setattr(files, "READING_SECONDS", 60)
+        monkeypatch.setattr(files, "_waiting", threading.BoundedSemaphore(1))
+        with files._waiting, pytest.raises(ResourceExhausted, match="try again"):
+            files.read_examples(app, ANN, "files/x")  # without waiting
     files.read_examples(app, ANN, "files/x")
+
+
+def test_a_complaint_repeats_little_of_a_row(app: FakeApp) -> None:
+    long = "k" * 1_000_000
+    rows = ({long: 1}, {"messages": [{"role": long, "content": "x"}]}, {"contents": [{long: 1}]})
+    uploaded(app, "\n".join(map(json.dumps, rows)), file_id="x")
+    with pytest.raises(InvalidArgument) as refused:
+        files.read_examples(app, ANN, "files/x")
+    assert len(refused.value.violations) == 3
+    assert all(len(found.description) < 1000 for found in refused.value.violations)
+    assert len(refused.value.message) < 5000

@@ -18,6 +18,7 @@ from kamerton.errors import (
     NotFound,
     PermissionDenied,
     ResourceExhausted,
+    Unavailable,
 )
 from kamerton.service import operations, tuned_models
 from kamerton.service.tuned_models import new_id
@@ -177,6 +178,14 @@ def test_a_filter_of_words(app: FakeApp) -> None:
     assert found(ADMIN, "owner:me") == []
     assert found(BOB, "owner:me support") == ["b"]
     assert found(ADMIN, "readers:everyone") == []
+
+
+def test_a_server_that_stops_begins_nothing(app: FakeApp) -> None:
+    app.closing = True
+    with pytest.raises(Unavailable):
+        create(app, tuned_model_id="late")
+    app.closing = False
+    assert tuned_models.list_(app, ANN, page_size=9).items == ()
 
 
 def test_a_filter_has_an_end(app: FakeApp) -> None:

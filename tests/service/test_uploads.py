@@ -26,7 +26,7 @@ from kamerton.errors import (
     ResourceExhausted,
     TooLarge,
 )
-from kamerton.service import files, uploads
+from kamerton.service import arrivals, files, uploads
 from kamerton.service.arrivals import Arrival
 from kamerton.service.housekeeping import repair, sweep
 from kamerton.store import files as store
@@ -180,6 +180,14 @@ def test_a_taken_id_is_refused_at_either_end(app: FakeApp) -> None:
         uploads.finish(app, second)
     files.delete(app, ANN, "x")
     assert uploads.finish(app, second).id == "x"
+
+
+def test_files_leave_room_on_the_disk(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload, _ = begun(app)
+    monkeypatch.setattr(arrivals, "RESERVE_BYTES", 2**62)
+    with pytest.raises(ResourceExhausted, match="nearly full"):
+        uploads.receive(app, upload, 0, CONTENT)
+    assert uploads.received(app, upload) == 0
 
 
 def test_cancel_removes_what_has_come(app: FakeApp) -> None:

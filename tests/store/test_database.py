@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from alembic import command
 from sqlalchemy import text
 
+from kamerton.errors import FailedPrecondition
 from kamerton.store import credentials, operations, permissions, tuned_models
 from kamerton.store.database import Database
 from kamerton.types import Caller
@@ -38,6 +42,29 @@ def test_what_the_first_release_kept_is_all_there_afterwards(tmp_path: Path) -> 
     assert found is not None
     assert (found[0].kind, found[0].owner, found[1]) == ("key", "ann@x.org", "abc")
     assert found[0].scopes == {"infer", "tuning"} and found[0].expire_time is None
+
+
+def test_a_copy_is_kept_before_tables_change(tmp_path: Path) -> None:
+    path = tmp_path / "kamerton.db"
+    database = Database(f"sqlite:///{path}")
+    with database._alembic() as config:
+        command.upgrade(config, "0001")
+    database.migrate()
+    (copy,) = tmp_path.glob("*.before-*")
+    with closing(sqlite3.connect(copy)) as old:
+        assert old.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+    copy.unlink()
+    database.migrate()
+    assert not copy.exists()
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'kamerton.db'}")
+    database.migrate()
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(FailedPrecondition, match="newer version"):
+        database.migrate()
 
 
 TIME = "2026-11-21 08:16:11.000000"

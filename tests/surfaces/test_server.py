@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -84,6 +87,51 @@ def test_a_lying_content_length_does_not_reach_the_next_request(http: Http) -> N
     assert received.startswith(b"HTTP/1.1 400")
     assert b"Request payload size exceeds the limit" in received
     assert received.count(b"HTTP/1.1") == 1
+
+
+def test_a_refused_body_does_not_keep_the_connection(
+    http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    head = b"POST /v1beta/tunedModels HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", http.port), timeout=5) as connection:
+        connection.sendall(head + b"abc")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        connection.sendall(b"x")
+        assert connection.recv(65536) == b""  # closed by the server
+
+
+def test_an_upgrade_that_would_lose_the_body_is_refused(http: Http) -> None:
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+    get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n"
+    assert http.raw(get).startswith(b"HTTP/1.1 200 ")
+    post = get.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\n{}")
+    assert http.raw(post).startswith(b"HTTP/1.1 400 ")
+
+
+def test_nothing_of_a_refused_request_is_kept(http: Http, verbs: Verbs) -> None:
+    class Sent(list[int]):
+        pass
+
+    def refuse() -> weakref.ref[Sent]:
+        sent = Sent(range(10))
+        try:
+            raise InvalidArgument(f"{len(sent)} are too many")  # its traceback holds what was sent
+        except InvalidArgument as error:
+            verbs.error = error
+        return weakref.ref(sent)
+
+    gc.disable()
+    try:
+        kept = refuse()
+        assert http("GET", "/v1beta/tunedModels").status_code == 400
+        verbs.error = None
+        deadline = time.monotonic() + 5
+        while kept() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_what_nobody_foresaw(http: Http, verbs: Verbs, caplog: pytest.LogCaptureFixture) -> None:

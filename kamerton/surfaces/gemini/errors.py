@@ -112,10 +112,13 @@ def wire_fields(places: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except InvalidArgument as error:
+        told = error.message == InvalidArgument.all_of(error.violations).message
         error.violations = tuple(
             Violation(_wire_field(violation.field, places), violation.description)
             for violation in error.violations
         )
+        if told:  # Clients show nothing but the message.
+            error.message = InvalidArgument.all_of(error.violations).message
         raise
 
 
