@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, Literal, TypeVar
 
@@ -16,6 +16,8 @@ PermissionRole = Literal["READER", "WRITER", "OWNER"]
 """Each includes the ones before it."""
 Place = tuple[datetime, str]
 """Where a page of a list ended: time and id of its last item."""
+NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""In a place of a list that is in the order of its ids."""
 FinishReason = Literal["STOP", "MAX_TOKENS"]
 
 

@@ -75,6 +75,13 @@ def authenticate(app: App, *, bearer: str | None, key: str | None) -> Caller:
     )
 
 
+def admit(app: App, verb: str, *, bearer: str | None, key: str | None) -> Caller:
+    """The caller behind a credential, once it is known to have the scope for a verb."""
+    caller = authenticate(app, bearer=bearer, key=key)
+    require(caller, verb)
+    return caller
+
+
 def _bearer(app: App, text: str) -> Caller:
     """Whoever a bearer token is for; API keys do as well."""
     if found := credentials.find(app.database, text):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from kamerton.service import access, pages
 from kamerton.service.app import App
-from kamerton.types import BaseModel, Caller, Page
-
-_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+from kamerton.types import NO_TIME, BaseModel, Caller, Page
 
 
 def get(app: App, caller: Caller, name: str) -> BaseModel:
@@ -30,5 +26,5 @@ def list_(
         named = {alias: model for alias in model.aliases if "*" not in alias} | named
     rest = sorted(name for name in named if after is None or name > after[1])
     shown = rest[:page_size]
-    next_ = (_NO_TIME, shown[-1]) if len(shown) < len(rest) else None
+    next_ = (NO_TIME, shown[-1]) if len(shown) < len(rest) else None
     return pages.page(((name, named[name]) for name in shown), next_, *bound)

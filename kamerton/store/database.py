@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -35,12 +35,13 @@ from kamerton.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from kamerton.types import CredentialKind, GranteeType, PermissionRole, Snapshot
+from kamerton.types import CredentialKind, GranteeType, PermissionRole, Place, Snapshot
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another before it gives up."""
 
 
+T = TypeVar("T")
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -195,6 +196,12 @@ class CredentialRow(Table):
     scopes: Mapped[list[Any]]
     create_time: Mapped[datetime]
     expire_time: Mapped[datetime | None]
+
+
+def page(rows: Sequence[T], size: int, place: Callable[[T], Place]) -> tuple[list[T], Place | None]:
+    """Of one row more than are shown: those, and where the next page begins."""
+    shown = list(rows[:size])
+    return shown, place(shown[-1]) if len(rows) > size else None
 
 
 class SeenSnapshots:

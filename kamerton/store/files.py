@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from kamerton.errors import AlreadyExists, ResourceExhausted
-from kamerton.store.database import Database, FileRow, UploadRow
+from kamerton.store.database import Database, FileRow, UploadRow, page
 from kamerton.types import File, Place, Upload
 
 
@@ -40,9 +40,8 @@ def list_(
     query = query.order_by(FileRow.create_time.desc(), FileRow.uid.desc())
     with database.read() as session:
         rows = session.scalars(query.limit(page_size + 1)).all()
-    shown = [_file(row) for row in rows[:page_size]]
-    last = rows[page_size - 1] if len(rows) > page_size else None
-    return shown, None if last is None else (last.create_time, last.uid)
+    shown, next_ = page(rows, page_size, lambda row: (row.create_time, row.uid))
+    return [_file(row) for row in shown], next_
 
 
 def delete_(database: Database, uid: str) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from kamerton.errors import CANCELLED, Cancelled, ResourceExhausted
 from kamerton.store import tuned_models
-from kamerton.store.database import Database, OperationRow, SnapshotRow, TunedModelRow
+from kamerton.store.database import Database, OperationRow, SnapshotRow, TunedModelRow, page
 from kamerton.store.permissions import names
 from kamerton.store.tuned_models import has_permission, noun
 from kamerton.types import Caller, Failure, Operation, Place, Snapshot, State, TunedModel
@@ -91,9 +91,7 @@ def list_(
     query = query.order_by(OperationRow.create_time.desc(), OperationRow.id.desc())
     with database.read() as session:
         rows = session.execute(query.limit(page_size + 1)).all()
-        shown = rows[:page_size]
-        last = shown[-1][0] if len(rows) > page_size else None
-        next_ = None if last is None else (last.create_time, last.id)
+        shown, next_ = page(rows, page_size, lambda both: (both[0].create_time, both[0].id))
         return [_noun(session, row, model) for row, model in shown], next_
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from kamerton.errors import AlreadyExists, PermissionDenied
-from kamerton.store.database import Database, PermissionRow, TunedModelRow
-from kamerton.types import Caller, GranteeType, Permission, PermissionRole, Place
+from kamerton.store.database import Database, PermissionRow, TunedModelRow, page
+from kamerton.types import NO_TIME, Caller, GranteeType, Permission, PermissionRole, Place
 
 ROLES: tuple[PermissionRole, ...] = ("READER", "WRITER", "OWNER")
 """Each includes the ones before it."""
-_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def at_least(role: PermissionRole) -> tuple[PermissionRole, ...]:
@@ -59,8 +57,8 @@ def list_(
         query = query.where(PermissionRow.id > after[1])
     with database.read() as session:
         rows = session.scalars(query.limit(page_size + 1)).all()
-        shown = [_noun(row) for row in rows[:page_size]]
-    return shown, (_NO_TIME, shown[-1].id) if len(rows) > page_size else None
+    shown, next_ = page(rows, page_size, lambda row: (NO_TIME, row.id))
+    return [_noun(row) for row in shown], next_
 
 
 def get(database: Database, uid: str, id: str) -> Permission | None:

@@ -19,6 +19,7 @@ from kamerton.store.database import (
     SeenSnapshots,
     SnapshotRow,
     TunedModelRow,
+    page,
 )
 from kamerton.types import (
     Caller,
@@ -62,9 +63,7 @@ def list_(
     query = query.order_by(TunedModelRow.create_time.desc(), TunedModelRow.uid.desc())
     with database.read() as session:
         rows = session.scalars(query.limit(page_size + 1)).all()
-        shown = rows[:page_size]
-        more = len(rows) > page_size
-        next_ = (shown[-1].create_time, shown[-1].uid) if more else None
+        shown, next_ = page(rows, page_size, lambda row: (row.create_time, row.uid))
         return [noun(session, row) for row in shown], next_
 
 

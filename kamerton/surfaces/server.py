@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -27,7 +26,7 @@ from kamerton.service.app import App
 from kamerton.settings import Settings
 from kamerton.surfaces import unexpected
 from kamerton.surfaces.gemini import discovery, downloads, errors, rest, uploads
-from kamerton.surfaces.gemini.streams import AnswerThreads
+from kamerton.surfaces.gemini.streams import JSON, AnswerThreads, document
 
 if TYPE_CHECKING:
     from kamerton.surfaces.grpc_server import GrpcServer
@@ -226,10 +225,10 @@ class _Protocol(HttpToolsProtocol):
             raise ValueError("the head of the request is too long")
 
     def send_400_response(self, msg: str) -> None:
-        content = _encoded(errors.body(InvalidArgument(msg)))
+        content = document(errors.body(InvalidArgument(msg)), pretty=True)
         head = (
             "HTTP/1.1 400 Bad Request\r\n"
-            "content-type: application/json; charset=UTF-8\r\n"
+            f"content-type: {JSON}\r\n"
             f"content-length: {len(content)}\r\n"
             "connection: close\r\n\r\n"
         )
@@ -315,9 +314,4 @@ def _error_response(error: KamertonError) -> Response:
 
 
 def _json(made: Any, status: int, headers: dict[str, str]) -> Response:
-    media_type = "application/json; charset=UTF-8"
-    return Response(_encoded(made), status, headers, media_type)
-
-
-def _encoded(made: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n"
+    return Response(document(made, pretty=True), status, headers, JSON)

@@ -11,9 +11,7 @@ from kamerton.service.app import App
 from kamerton.surfaces import address
 from kamerton.surfaces.body import Json
 from kamerton.surfaces.gemini.rest import VERSIONS
-from kamerton.surfaces.gemini.streams import encode
-
-_JSON = "application/json; charset=UTF-8"
+from kamerton.surfaces.gemini.streams import JSON, document
 
 
 def routes(app: App) -> list[StarletteRoute]:
@@ -24,13 +22,13 @@ def routes(app: App) -> list[StarletteRoute]:
         if version not in VERSIONS:
             raise InvalidArgument.of("version", f"must be one of {', '.join(VERSIONS)}")
         own = address.own(request, app.settings)
-        made = document(own, version, app.settings.max_file_bytes)
-        return Response(encode(made, pretty=True) + b"\n", media_type=_JSON)
+        made = description(own, version, app.settings.max_file_bytes)
+        return Response(document(made, pretty=True), media_type=JSON)
 
     return [StarletteRoute("/$discovery/rest", discovery, methods=["GET"])]
 
 
-def document(own: str, version: str, max_file_bytes: int) -> Json:
+def description(own: str, version: str, max_file_bytes: int) -> Json:
     """For the server at `own`; only what uploads need."""
     return {
         "kind": "discovery#restDescription",

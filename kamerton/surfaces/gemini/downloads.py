@@ -35,8 +35,7 @@ class _Surface:
         request = Request(scope, receive)
 
         def opened() -> tuple[File, BinaryIO]:
-            caller = access.authenticate(self._app, **offered_credentials(request))
-            access.require(caller, VERB)
+            caller = access.admit(self._app, VERB, **offered_credentials(request))
             id = file_messages.file_id(f"files/{request.path_params['id']}")
             return files.open_(self._app, caller, id)
 

@@ -93,9 +93,7 @@ class _Surface:
                 pieces.leave()
 
     def _admit(self, rpc: Rpc, context: Context) -> Caller:
-        caller = access.authenticate(self._app, **_credentials(context))
-        access.require(caller, rpc.verb)
-        return caller
+        return access.admit(self._app, rpc.verb, **_credentials(context))
 
     def _call(self, rpc: Rpc, caller: Caller, raw: bytes, client: Client | None = None) -> Any:
         request = form.binary_message(raw, rpc.request, ignored=answers.IGNORED)

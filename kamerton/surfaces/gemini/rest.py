@@ -23,12 +23,13 @@ from kamerton.surfaces.gemini.methods import Call, Client
 from kamerton.surfaces.gemini.routes import Route, find
 from kamerton.surfaces.gemini.rpcs import check_rights
 from kamerton.surfaces.gemini.streams import (
+    JSON,
     AnswerThreads,
     ArrayFrame,
     Pieces,
     Places,
     SseFrame,
-    encode,
+    document,
     send_piece,
     unless_gone,
 )
@@ -49,6 +50,10 @@ def routes(app: App, answering: AnswerThreads) -> list[StarletteRoute]:
 
 def system_parameter(query: QueryParams, name: str) -> str:
     return query.get(name) or query.get(f"${name}") or ""
+
+
+def pretty_print(query: QueryParams) -> bool:
+    return system_parameter(query, "prettyPrint").lower() not in ("false", "0")
 
 
 def offered_credentials(request: Request) -> dict[str, str | None]:
@@ -172,7 +177,7 @@ class _Surface:
             made = Call(self._app, caller, address.own(request, self._app.settings), uri, client)
             return route.rpc.function(made, _message(route, path_fields, query, given))
 
-        pretty = system_parameter(query, "prettyPrint").lower() not in ("false", "0")
+        pretty = pretty_print(query)
         if route.rpc.streams:
             places = self._answering.of(route.rpc)
             with places.place(), client.leaving():
@@ -182,19 +187,14 @@ class _Surface:
         if route.rpc.takes_long:
             places = self._answering.of(route.rpc)
             with places.place(), client.leaving():
-                answer = places.run(lambda: encode(call(), pretty))
+                answer = places.run(lambda: document(call(), pretty))
                 content = await unless_gone(receive, answer)
         else:
-            content = await to_thread.run_sync(lambda: encode(call(), pretty))
-        response = Response(
-            content + b"\n" if pretty else content, media_type="application/json; charset=UTF-8"
-        )
-        await response(scope, receive, send)
+            content = await to_thread.run_sync(lambda: document(call(), pretty))
+        await Response(content, media_type=JSON)(scope, receive, send)
 
     def _admit(self, route: Route, credentials: dict[str, str | None]) -> Caller:
-        caller = access.authenticate(self._app, **credentials)
-        access.require(caller, route.rpc.verb)
-        return caller
+        return access.admit(self._app, route.rpc.verb, **credentials)
 
 
 async def _stream(

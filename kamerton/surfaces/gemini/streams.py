@@ -19,6 +19,7 @@ from kamerton.surfaces.gemini.rpcs import Rpc
 
 T = TypeVar("T")
 
+JSON = "application/json; charset=UTF-8"
 MOST_WAITS = 64
 """Calls that may wait for operations at once."""
 SLOWEST_READER = 60.0
@@ -29,6 +30,11 @@ def encode(made: Json, pretty: bool) -> bytes:
     """JSON in one line, or indented by two spaces."""
     encoded = msgspec.json.encode(made)
     return msgspec.json.format(encoded, indent=2) if pretty else encoded
+
+
+def document(made: Json, pretty: bool) -> bytes:
+    """A whole answer; one for people to read ends with its line."""
+    return encode(made, pretty) + (b"\n" if pretty else b"")
 
 
 async def send_piece(send: Send, piece: bytes) -> None:
@@ -157,7 +163,7 @@ class ArrayFrame:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        return _stream_headers(b"application/json; charset=UTF-8")
+        return _stream_headers(JSON.encode())
 
     def piece(self, made: Json) -> bytes:
         before, self._before = self._before, b",\r\n"

@@ -22,8 +22,8 @@ from kamerton.service.app import App
 from kamerton.surfaces import address, body, multipart
 from kamerton.surfaces.gemini import file_messages, upload_headers
 from kamerton.surfaces.gemini.errors import MethodNotAllowed, wire_fields
-from kamerton.surfaces.gemini.rest import VERSIONS, offered_credentials, system_parameter
-from kamerton.surfaces.gemini.streams import encode
+from kamerton.surfaces.gemini.rest import VERSIONS, offered_credentials, pretty_print
+from kamerton.surfaces.gemini.streams import JSON, document
 from kamerton.surfaces.gemini.upload_headers import wrong
 from kamerton.types import Caller, File, Upload
 
@@ -80,9 +80,7 @@ class _Surface:
         return self._final(request, await one_request(request, caller))
 
     def _admit(self, request: Request) -> Caller:
-        caller = access.authenticate(self._app, **offered_credentials(request))
-        access.require(caller, VERB)
-        return caller
+        return access.admit(self._app, VERB, **offered_credentials(request))
 
     def _session(self, request: Request, secret: str) -> Upload:
         """No credential is needed; who sends one all the same must be whose upload it is."""
@@ -215,10 +213,8 @@ class _Surface:
 
     def _final(self, request: Request, file: File) -> Response:
         made = {"file": file_messages.file(file, address.own(request, self._app.settings))}
-        pretty = system_parameter(request.query_params, "prettyPrint").lower() not in ("false", "0")
-        content = encode(made, pretty) + (b"\n" if pretty else b"")
-        headers = _received(file.size_bytes, "final")
-        return Response(content, 200, headers, "application/json; charset=UTF-8")
+        content = document(made, pretty_print(request.query_params))
+        return Response(content, 200, _received(file.size_bytes, "final"), JSON)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await to_thread.run_sync(work, *arguments, limiter=self._threads)
