@@ -1,4 +1,5 @@
-"""`make bench`: a tuning job against TRL, and what a client sees of a server at work."""
+"""`make bench`: a tuning job against TRL, what a client sees of a server at work, and the dataset
+check against bare parsing."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import api, job, start
+from benchmarks import api, dataset, estimate, job, start
 from tests.loop.server import Server
 
 
@@ -22,6 +23,8 @@ def main() -> None:
         finally:
             server.stop()
     api.measure(console)
+    dataset.measure(console)
+    estimate.measure(console)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kamerton.checking import check, estimate
     from kamerton.library import Model, load, tune
+    from kamerton.types import Budget, Holdout
 
 __version__ = "0.1.0"
-__all__ = ["Model", "load", "tune"]
+__all__ = ["Budget", "Holdout", "Model", "check", "estimate", "load", "tune"]
+
+_HOMES = {"Budget": "types", "Holdout": "types", "check": "checking", "estimate": "checking"}
+"""Where public names are, if not in `library`, which loads torch."""
 
 
 def __getattr__(name: str) -> Any:
     """Load public names on first use, so that `import kamerton` is instant."""
     if name in __all__:
-        from kamerton import library
-
-        return getattr(library, name)
+        return getattr(import_module(f"kamerton.{_HOMES.get(name, 'library')}"), name)
     raise AttributeError(f"module 'kamerton' has no attribute {name!r}")

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kamerton import __version__, credentials_cli, errors
+from kamerton import __version__, check_cli, credentials_cli, errors
+from kamerton.convert_cli import convert
 from kamerton.env_cli import env
-from kamerton.errors import InvalidArgument, KamertonError
+from kamerton.errors import KamertonError
 from kamerton.options import (
     EXIT_CODES,
     LOCAL,
@@ -27,13 +28,11 @@ from kamerton.options import (
     open_client,
     print_json,
 )
+from kamerton.tune_cli import Name, print_curve, tune, tuned_name, watch
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from kamerton.client import Client, TunedModel
 
-    from kamerton.client import Client, Operation, TunedModel
-
-DEFAULT_BASE = "kamerton-nano-001"
 app = typer.Typer(
     name="kamerton",
     help="Tunes open language models behind the Gemini tuning API, on your own machine.",
@@ -45,8 +44,6 @@ app = typer.Typer(
 )
 app.add_typer(credentials_cli.keys, name="keys")
 app.add_typer(credentials_cli.tokens, name="tokens")
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="tunedModels/ID, or ID alone.")]
 
 
 def main() -> None:
@@ -102,99 +99,11 @@ def serve(
     )
 
 
-@app.command()
-def tune(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Examples: JSONL, JSON, CSV or TSV.")
-    ],
-    base: Annotated[str, typer.Option(help="Base model, or tunedModels/ID.")] = DEFAULT_BASE,
-    epochs: Annotated[int | None, typer.Option(help="Times through all examples.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Examples per step.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    rate_multiplier: Annotated[
-        float | None, typer.Option(help="Times the default learning rate, instead of --rate.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Display name.")] = "",
-    id_: Annotated[str, typer.Option("--id", help="Id of the tuned model.")] = "",
-    watch_: Annotated[bool, typer.Option("--watch", help="Stay until the run has ended.")] = False,
-    as_json: AsJson = False,
-    server: Server = LOCAL,
-    key: ApiKey = "",
-) -> None:
-    """Tune a model on the examples of a file."""
-    if rate is not None and rate_multiplier is not None:
-        raise typer.BadParameter("give --rate or --rate-multiplier, not both")
-    from kamerton.dataset.formats import read_examples
-
-    examples = read_examples(file)
-    with open_client(server, key) as client:
-        operation = client.create_tuned_model(
-            examples,
-            base_model=base,
-            display_name=name or file.stem[:40],
-            tuned_model_id=id_,
-            epoch_count=epochs,
-            batch_size=batch,
-            learning_rate=rate,
-            learning_rate_multiplier=rate_multiplier,
-        )
-        if watch_:
-            _watch(client, operation, as_json)
-        elif as_json:
-            print_json(operation)
-        else:
-            _print_created(operation, len(examples))
-
-
-def _print_created(operation: Operation, example_count: int) -> None:
-    metadata = operation["metadata"]
-    print(f"tuned model  {metadata['tunedModel']}")
-    print(f"operation    {operation['name']}")
-    print(f"examples     {example_count}, in {metadata.get('totalSteps', 0)} steps")
-    print(f"watch it     kamerton watch {metadata['tunedModel']}")
-
-
-@app.command()
-def watch(name: Name, as_json: AsJson = False, server: Server = LOCAL, key: ApiKey = "") -> None:
-    """Show the progress of a run until it ends, and its loss curve; also after it has ended."""
-    with open_client(server, key) as client:
-        _watch(client, client.newest_operation(_tuned(name)), as_json)
-
-
-def _watch(client: Client, operation: Operation, as_json: bool) -> None:
-    """Progress on stderr, and the outcome on stdout."""
-    from rich.console import Console
-
-    from kamerton.client import failure_of
-    from kamerton.watch import follow
-
-    name = operation["metadata"]["tunedModel"]
-    try:
-        operation = follow(client, operation, Console(stderr=True))
-    except KeyboardInterrupt:
-        print(
-            f"The run goes on. Watch it again: kamerton watch {name}\n"
-            f"Stop it: kamerton cancel {name}",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130) from None
-    if as_json:
-        print_json(operation)
-    else:
-        _print_curve(Console(), operation["metadata"].get("snapshots", []))
-    failure = failure_of(operation)
-    if failure:
-        raise type(failure)(f"{name} was not tuned: {failure.message}")
-    if not as_json:
-        print(f"{name} is ready. Ask it: kamerton generate {name} TEXT")
-
-
-def _print_curve(console: Console, snapshots: Any) -> None:
-    from kamerton.terminal import loss_curve
-
-    points = [(snapshot["step"], snapshot.get("meanLoss", 0.0)) for snapshot in snapshots]
-    if points:
-        console.print(loss_curve(points, min(console.width, 100)))
+app.command(epilog=check_cli.EXIT_CODES)(check_cli.check)
+app.command(epilog=check_cli.EXIT_CODES)(check_cli.estimate)
+app.command()(convert)
+app.command()(tune)
+app.command()(watch)
 
 
 @app.command()
@@ -218,7 +127,7 @@ def models(as_json: AsJson = False, server: Server = LOCAL, key: ApiKey = "") ->
 def show(name: Name, as_json: AsJson = False, server: Server = LOCAL, key: ApiKey = "") -> None:
     """Show one tuned model and its loss curve."""
     with open_client(server, key) as client:
-        model = client.get_tuned_model(_tuned(name))
+        model = client.get_tuned_model(tuned_name(name))
     if as_json:
         print_json(model)
         return
@@ -228,7 +137,7 @@ def show(name: Name, as_json: AsJson = False, server: Server = LOCAL, key: ApiKe
 
     for label, value in _facts(model):
         print(f"{label:<15}{printable(str(value))}")
-    _print_curve(Console(), model.get("tuningTask", {}).get("snapshots", []))
+    print_curve(Console(), model.get("tuningTask", {}).get("snapshots", []))
 
 
 def _facts(model: TunedModel) -> Iterator[tuple[str, object]]:
@@ -250,10 +159,26 @@ def _facts(model: TunedModel) -> Iterator[tuple[str, object]]:
         "completed": task.get("completeTime"),
         **{_spaced(k): v for k, v in task.get("hyperparameters", {}).items()},
         "steps": f"{steps} of {own.get('totalSteps', '?')}",
+        "findings": _counted(own.get("findings", [])),
+        "held out": own.get("heldOut", {}).get("count"),
+        "held-out loss": _last_loss(own.get("heldOut", {}).get("losses", [])),
+        "stopped early": own.get("stopReason"),
     }
     for label, value in lines.items():
         if value not in (None, ""):
             yield label, value
+
+
+def _counted(findings: list[dict[str, Any]]) -> str:
+    """`2 warnings, 1 note`: what the dataset check said."""
+    from collections import Counter
+
+    numbers = Counter(finding["severity"] for finding in findings)
+    return ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for noun, n in numbers.items())
+
+
+def _last_loss(losses: list[dict[str, Any]]) -> str:
+    return f"{losses[-1]['meanLoss']:.4f} after step {losses[-1]['step']}" if losses else ""
 
 
 def _spaced(camel: str) -> str:
@@ -328,19 +253,19 @@ def _tuned_or_base(client: Client, model: str) -> str:
 def cancel(name: Name, server: Server = LOCAL, key: ApiKey = "") -> None:
     """Stop the run of a tuned model; the model becomes FAILED."""
     with open_client(server, key) as client:
-        operation = client.newest_operation(_tuned(name))
+        operation = client.newest_operation(tuned_name(name))
         if operation.get("done"):
-            raise errors.FailedPrecondition(f"the run of {_tuned(name)} is already over")
+            raise errors.FailedPrecondition(f"the run of {tuned_name(name)} is already over")
         client.cancel(operation["name"])
-    print(f"asked {_tuned(name)} to stop")
+    print(f"asked {tuned_name(name)} to stop")
 
 
 @app.command()
 def delete(name: Name, server: Server = LOCAL, key: ApiKey = "") -> None:
     """Delete a tuned model with its weights; a run that is going on is stopped first."""
     with open_client(server, key) as client:
-        client.delete_tuned_model(_tuned(name))
-    print(f"deleted {_tuned(name)}")
+        client.delete_tuned_model(tuned_name(name))
+    print(f"deleted {tuned_name(name)}")
 
 
 app.command()(env)
@@ -363,11 +288,3 @@ def demo(
 def version() -> None:
     """Print the version."""
     print(__version__)
-
-
-def _tuned(name: str) -> str:
-    """`tunedModels/ID` for an id or any name below it, such as its operation's."""
-    parts = name.split("/")
-    if len(parts) > 1 and parts[0] != "tunedModels":
-        raise InvalidArgument(f"{name} is not a tuned model; use tunedModels/ID, or ID alone")
-    return f"tunedModels/{parts[1] if len(parts) > 1 else name}"

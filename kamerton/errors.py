@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kamerton.findings import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +30,11 @@ class KamertonError(Exception):
 class InvalidArgument(KamertonError):
     """The caller sent something that can never work."""
 
-    def __init__(self, message: str, violations: tuple[Violation, ...] = ()) -> None:
+    def __init__(self, message: str, violations: tuple[Violation, ...] = (), more: int = 0) -> None:
         super().__init__(message)
         self.violations = violations
+        self.more = more
+        """Things that are wrong as well, and not among the violations."""
 
     @classmethod
     def of(cls, field: str, description: str) -> InvalidArgument:
@@ -36,11 +42,21 @@ class InvalidArgument(KamertonError):
         return cls.all_of([Violation(field, description)])
 
     @classmethod
-    def all_of(cls, violations: Sequence[Violation]) -> InvalidArgument:
+    def all_of(cls, violations: Sequence[Violation], more: int = 0) -> InvalidArgument:
         """Everything that is wrong at once; the message tells the first five."""
         shown = "; ".join(f"{v.field}: {v.description}" for v in violations[:5])
-        more = f"; and {len(violations) - 5} more" if len(violations) > 5 else ""
-        return cls(shown + more, tuple(violations))
+        left = len(violations[5:]) + more
+        return cls(shown + (f"; and {left} more" if left else ""), tuple(violations), more)
+
+
+class BadDataset(InvalidArgument):
+    """Examples that a run would fail on or learn nothing from; `report` says all there is."""
+
+    def __init__(
+        self, message: str, violations: tuple[Violation, ...], more: int, report: Report
+    ) -> None:
+        super().__init__(message, violations, more)
+        self.report = report
 
 
 class InvalidKey(InvalidArgument):

@@ -6,23 +6,34 @@ import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kamerton.dataset.formats import check_limits, read_examples
+from kamerton.checking import HOLDOUT, Data, find_base, held_out_places, read_data, refuse_errors
 from kamerton.errors import FailedPrecondition, InvalidArgument
+from kamerton.findings import Report
 from kamerton.folders import is_whole
-from kamerton.inference.catalog import EMBEDDED, Catalog
+from kamerton.inference.catalog import EMBEDDED
 from kamerton.inference.prompts import Renderer
 from kamerton.inference.torch_engine import TorchEngine
 from kamerton.inference.weights import LoadedBase
 from kamerton.inference.weights import load as load_weights
 from kamerton.training import hyperparameters as rules
-from kamerton.training.train import read_snapshots, train
-from kamerton.types import BaseModel, Content, Example, GenerationConfig, Hyperparameters, Snapshot
+from kamerton.training.checkpoints import read_snapshots
+from kamerton.training.train import read_stop_reason, train
+from kamerton.types import (
+    NO_BUDGET,
+    BaseModel,
+    Budget,
+    Content,
+    GenerationConfig,
+    Holdout,
+    Hyperparameters,
+    Snapshot,
+)
 
 FACTS = "kamerton.json"
 """What `Model.save` writes beside the adapter and its snapshots."""
@@ -37,6 +48,10 @@ class Model:
     """A folder with a stock PEFT adapter."""
     hyperparameters: Hyperparameters
     snapshots: tuple[Snapshot, ...]
+    stop_reason: str = ""
+    """Why the run ended before its last step, and which step was kept."""
+    report: Report | None = None
+    """What the checks said about its dataset; not kept by `save`."""
 
     def generate(self, text: str | Sequence[Content], **config: Any) -> str:
         """The answer; `config` is any field of GenerationConfig, by default greedy."""
@@ -55,27 +70,39 @@ class Model:
 
 
 def tune(
-    data: str | Path | Iterable[Mapping[str, Any] | Example],
+    data: Data,
     base_model: str = EMBEDDED.name,
     *,
+    validation: Data | None = None,
     epoch_count: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     learning_rate_multiplier: float | None = None,
     seed: int = 0,
+    budget: Budget | None = None,
+    holdout: Holdout | None = HOLDOUT,
+    allow: Collection[str] = (),
+    input_key: str = "",
+    output_key: str = "",
     on_snapshot: Callable[[Snapshot], bool] = lambda snapshot: True,
 ) -> Model:
-    """Tune a base model on a file or on rows, with the same training as the server's.
+    """Tune a base model on a file or on rows, with the same checks and training as the server's.
 
-    `base_model` is a name of the catalog, a local folder or a Hugging Face hub id. `on_snapshot`
-    sees every step and answers whether to go on. Raises InvalidArgument naming every bad row.
+    `base_model` is a name of the catalog, a local folder or a Hugging Face hub id. A share of the
+    examples is held out and measured with, unless there are `validation` data or `holdout` is
+    None. `on_snapshot` sees every step and answers whether to go on. Raises InvalidArgument
+    naming every bad row.
     """
-    examples = _examples(data)
     base = find_base(base_model)
-    if violations := check_limits(examples):
-        raise InvalidArgument.all_of(violations)
+    reading = read_data(
+        data, base, validation=validation, allow=allow, input_key=input_key, output_key=output_key
+    )
+    refuse_errors(reading.report)
+    places = frozenset(held_out_places(reading, holdout))
+    trained = [example for place, example in enumerate(reading.examples) if place not in places]
+    held_out = reading.validation or [reading.examples[place] for place in sorted(places)]
     chosen = rules.choose(
-        len(examples),
+        len(reading.examples),
         base,
         epoch_count=epoch_count,
         batch_size=batch_size,
@@ -91,11 +118,21 @@ def tune(
 
     directory = Path(tempfile.mkdtemp(prefix="kamerton-"))
     try:
-        adapter = train(base, examples, chosen, directory, keep, loaded=_for_training(base))
+        adapter = train(
+            base,
+            trained,
+            chosen,
+            directory,
+            keep,
+            loaded=_for_training(base),
+            held_out=held_out,
+            budget=budget or NO_BUDGET,
+        )
     except BaseException:
         shutil.rmtree(directory)
         raise
-    model = Model(base, adapter, chosen, tuple(snapshots))
+    stop_reason = read_stop_reason(adapter)
+    model = Model(base, adapter, chosen, tuple(snapshots), stop_reason, reading.report)
     # Until it is saved, its weights live as long as it does.
     weakref.finalize(model, shutil.rmtree, directory, ignore_errors=True)
     return model
@@ -112,31 +149,13 @@ def load(folder: str | Path) -> Model:
         folder,
         Hyperparameters(**facts["hyperparameters"]),
         tuple(read_snapshots(folder)),
+        read_stop_reason(folder),
     )
 
 
 def generate(base_model: str, text: str | Sequence[Content], **config: Any) -> str:
     """The answer of an untuned base model."""
     return _generate(find_base(base_model), None, text, config)
-
-
-def find_base(name: str) -> BaseModel:
-    """A base model of the catalog, or any local folder or hub id."""
-    if "/" in name or Path(name).is_dir():
-        return BaseModel(name=name, weights=name)
-    return Catalog().find(name)
-
-
-def _examples(data: str | Path | Iterable[Mapping[str, Any] | Example]) -> list[Example]:
-    if isinstance(data, str | Path):
-        return read_examples(Path(data))
-    rows = list(data)
-    ready = [row for row in rows if isinstance(row, Example)]
-    if not ready:
-        return read_examples([row for row in rows if not isinstance(row, Example)])
-    if len(ready) < len(rows):
-        raise InvalidArgument.of("data", "holds both rows and Examples; give one kind")
-    return ready
 
 
 def _generate(

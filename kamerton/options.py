@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +15,12 @@ import typer
 
 if TYPE_CHECKING:
     from kamerton.client import Client
+    from kamerton.dataset.chunks import Source
     from kamerton.settings import Settings
+    from kamerton.types import Holdout
 
+DEFAULT_BASE = "kamerton-nano-001"
+STDIN = Path("-")
 LOCAL = "http://127.0.0.1:8080"
 EXIT_CODES = (
     "Exit status: 0 done; 1 it failed, and a line on stderr says why; 2 wrong usage; "
@@ -31,6 +38,54 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", help="Where the server keeps everything that must last."),
 ]
+
+Validation = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Examples to measure with, never trained on.")
+]
+InputKey = Annotated[str, typer.Option(metavar="NAME", help="Column with the inputs.")]
+OutputKey = Annotated[str, typer.Option(metavar="NAME", help="Column with the outputs.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CODE", help="Silence a warning or note, such as K204; repeatable."),
+]
+Epochs = Annotated[int | None, typer.Option(help="Times through all examples.")]
+Batch = Annotated[int | None, typer.Option(help="Examples per step.")]
+Rate = Annotated[float | None, typer.Option(help="Learning rate.")]
+RateMultiplier = Annotated[
+    float | None, typer.Option(help="Times the default learning rate, instead of --rate.")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option(min=1, help="End the run before it trains on more tokens.")
+]
+MaxSeconds = Annotated[
+    float | None, typer.Option(min=0.001, help="End the run before it takes longer.")
+]
+MaxCost = Annotated[
+    float | None, typer.Option(min=0.0, help="End the run before its tokens cost more.")
+]
+HeldOut = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        min=0.0,
+        max=0.5,
+        help="Share of the examples to measure with instead of training on; by default 0.1, from "
+        "20 examples on; 0 for none.",
+    ),
+]
+
+
+@contextmanager
+def file_source(file: Path, input_key: str, output_key: str) -> Iterator[Source]:
+    """The rows of a file, or of standard input. OSError when it cannot be opened."""
+    from kamerton.dataset.sources import source_of
+
+    with tempfile.TemporaryFile() if file == STDIN else file.open("rb") as content:
+        if file == STDIN:  # Formats are told apart by looking ahead.
+            shutil.copyfileobj(sys.stdin.buffer, content)
+            content.seek(0)
+        name = "standard input" if file == STDIN else file.name
+        yield source_of(content, name, input_key=input_key, output_key=output_key)
 
 
 @contextmanager
@@ -53,3 +108,18 @@ def chosen_settings(**chosen: Any) -> Settings:
 
 def print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def one_rate(rate: float | None, rate_multiplier: float | None) -> None:
+    """The learning rate can be given in one way."""
+    if rate is not None and rate_multiplier is not None:
+        raise typer.BadParameter("give --rate or --rate-multiplier, not both")
+
+
+def holdout_of(share: float | None) -> Holdout | None:
+    """How examples are held out by --held-out; None for not at all."""
+    from kamerton.types import Holdout
+
+    if share == 0:
+        return None
+    return Holdout() if share is None else Holdout(share)

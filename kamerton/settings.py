@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -62,6 +63,9 @@ class Settings:
     """How long an uploaded file is kept."""
     upload_hours: float = 24.0
     """How long an upload may be on its way."""
+    price_per_million_tokens: float = 0.0
+    """What training costs, in any currency, by the tokens of prompts and answers over all epochs;
+    0 means that nothing is said about costs."""
     lease_seconds: float = 10.0
     """How long a worker may be silent before another takes its run."""
     step_seconds: float = 600.0
@@ -96,7 +100,13 @@ def load(**overrides: Any) -> Settings:
             chosen[field.name] = overrides[field.name]
         elif variable in os.environ:
             chosen[field.name] = _parse(variable, os.environ[variable], types[field.name])
-    return Settings(**chosen)
+    made = Settings(**chosen)
+    if not 0 <= made.price_per_million_tokens < math.inf:
+        raise InvalidArgument(
+            f"KAMERTON_PRICE_PER_MILLION_TOKENS={made.price_per_million_tokens} is not a price; "
+            "give a number from 0 on"
+        )
+    return made
 
 
 def _parse(variable: str, text: str, kind: type) -> Any:

@@ -15,12 +15,15 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.status import Status
 
 Point = tuple[int, float]
 """A step and its loss."""
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of a braille character, by column and by row from the top."""
+_EIGHTHS = ("", *"▏▎▍▌▋▊▉")
+"""The last character of a bar."""
 
 
 def loss_curve(points: Sequence[Point], width: int = 80, height: int = 10) -> Text:
@@ -108,6 +111,24 @@ def _number(value: float) -> str:
     return f"{value:.{decimals}f}"
 
 
+def histogram(bars: Sequence[tuple[str, int]], width: int = 80) -> Text:
+    """A line per bar: its label, the bar, its count; at most `width` characters wide."""
+    if not bars:
+        return Text()
+    most = max(count for _, count in bars)
+    margin, numbers = max(len(label) for label, _ in bars), len(f"{most:,}")
+    columns = max(width - margin - numbers - 4, 10)
+    drawing = Text(no_wrap=True)
+    for label, count in bars:
+        eighths = math.ceil(count / most * columns * 8) if count else 0
+        bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8]
+        drawing.append(f"{label:>{margin}}  ", style="dim")
+        drawing.append(bar, style="cyan")
+        drawing.append(f"{' ' if bar else ''}{count:,}\n")
+    drawing.right_crop(1)
+    return drawing
+
+
 def printable(text: str) -> str:
     """The text without the control characters that could take over a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
@@ -139,6 +160,53 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def memory(size: float) -> str:
+    """640 MB, 1.2 GB."""
+    megabytes = size / 1e6
+    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
+
+
+class ReadingProgress:
+    """How many rows of a file were read, for files that take long: nothing in the first second,
+    then a spinner on a terminal, otherwise a line after ten seconds, and ever more rarely."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._pause = 1.0 if console.is_terminal else 10.0
+        self._quiet_until = clock() + self._pause
+        self._status: Status | None = None
+
+    def __enter__(self) -> ReadingProgress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._status:
+            self._status.stop()
+
+    def rows(self, count: int) -> None:
+        self.note(f"{count:,} rows read")
+
+    def note(self, text: str) -> None:
+        """What is being done, when it has taken a while."""
+        if self._clock() < self._quiet_until:
+            return
+        if not self._console.is_terminal:
+            self._console.print(text, markup=False, highlight=False)
+            self._pause *= 2
+            self._quiet_until = self._clock() + self._pause
+        elif self._status:
+            self._status.update(text)
+        else:
+            self._status = self._console.status(text)
+            self._status.start()
 
 
 class RunProgress:

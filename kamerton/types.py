@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, Literal, TypeVar
 
+from kamerton.findings import Report
+
 T = TypeVar("T")
 Role = Literal["system", "user", "model"]
 Scope = Literal["infer", "tuning", "admin"]
@@ -27,11 +29,14 @@ class Content:
 
     role: Role
     text: str
+    learn: bool = True
+    """Of a model turn in an example: whether it is learned, or only read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What the model is shown: turns that end with a user turn, and the answer to learn."""
+    """What the model is shown: turns that end with a user turn, and the answer to learn. Model
+    turns among the first are learned as well, but those that say otherwise."""
 
     contents: tuple[Content, ...]
     output: str
@@ -86,6 +91,31 @@ class Hyperparameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may take at most; None means as much as it needs."""
+
+    max_tokens: int | None = None
+    """Tokens of prompts and answers that it trains on, over all epochs."""
+    max_seconds: float | None = None
+    """Of training, over all attempts."""
+
+
+NO_BUDGET = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """Which share of the examples a run does not train on, but is measured with."""
+
+    share: float = 0.1
+    at_least: int = 4
+    """Examples held out, whatever the share."""
+    from_examples: int = 20
+    """Below so many examples none is held out."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One training step as the caller sees it; step and epoch start at 1."""
 
@@ -94,6 +124,39 @@ class Snapshot:
     mean_loss: float
     """Mean cross-entropy in nats per answer token of the step's batch."""
     compute_time: datetime
+    held_out_loss: float | None = None
+    """The same of the held-out examples after the step, where it was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run on a dataset would be and take. None stands for what was not measured."""
+
+    hyperparameters: Hyperparameters
+    reasons: tuple[tuple[str, str], ...]
+    """By field of the hyperparameters, why it was chosen so."""
+    example_count: int
+    """Examples to train on."""
+    held_out_count: int
+    total_steps: int
+    """Without a budget."""
+    tokens: int
+    """Of prompts and answers over all epochs: what a price is asked for."""
+    trained_tokens: int
+    """Those of them that carry loss."""
+    cost: float | None = None
+    """By the operator's price, in the currency of that price."""
+    seconds: float | None = None
+    seconds_error: float | None = None
+    """By how much `seconds` may be wrong either way."""
+    memory_bytes: int | None = None
+    """The trainer's peak."""
+    budget_steps: int | None = None
+    """After which step the budget would end the run; None when it would not."""
+    budget_reason: str = ""
+    budget_tokens: int | None = None
+    """What those steps train on; `budget_cost` what it costs."""
+    budget_cost: float | None = None
 
 
 class State(StrEnum):
@@ -143,6 +206,17 @@ class TunedModel:
     complete_time: datetime | None = None
     failure: Failure | None = None
     snapshots: tuple[Snapshot, ...] = ()
+    budget: Budget = NO_BUDGET
+    holdout: Holdout | None = None
+    """How examples were held out; None when the caller brought validation data, or there are too
+    few."""
+    held_out_count: int = 0
+    held_out_rows: tuple[int, ...] = ()
+    """The first of the held-out examples, by their place among all of them, from 0."""
+    report: Report | None = None
+    """What the checks said about its dataset; None for models from before there were checks."""
+    stop_reason: str = ""
+    """Why the run ended before its last step, and which step was kept."""
 
 
 @dataclass(frozen=True, slots=True)

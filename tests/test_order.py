@@ -13,7 +13,7 @@ import pytest
 import kamerton
 
 ROOT = Path(kamerton.__file__).parent
-WORDS = {"types", "errors", "interfaces", "settings", "folders", "processes"}
+WORDS = {"types", "findings", "errors", "interfaces", "settings", "folders", "processes"}
 ENGINES = {"dataset", "inference", "training"}
 KNOWS = {
     **{word: WORDS for word in WORDS},
@@ -23,7 +23,8 @@ KNOWS = {
     "store": WORDS,
     "service": WORDS | ENGINES | {"store"},
     "surfaces": WORDS | {"service"},
-    "library": WORDS | ENGINES,
+    "checking": WORDS | ENGINES,
+    "library": WORDS | ENGINES | {"checking"},
     "client": WORDS,
     "genai": WORDS | {"client", "terminal"},
     "terminal": WORDS,

@@ -8,7 +8,16 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from kamerton.terminal import RunProgress, answers_table, duration, loss_curve, printable
+from kamerton.terminal import (
+    ReadingProgress,
+    RunProgress,
+    answers_table,
+    duration,
+    histogram,
+    loss_curve,
+    memory,
+    printable,
+)
 
 
 def drawn(losses: list[float], width: int = 60, height: int = 8) -> list[str]:
@@ -102,3 +111,44 @@ def test_right_answers_are_ticked_and_control_characters_shown() -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (4.21, 200, 7500)] == ["4.2 s", "3 min 20 s", "2 h 05 min"]
+
+
+@pytest.mark.parametrize("width", [20, 40, 100])
+def test_bars_are_in_proportion_and_fit(width: int) -> None:
+    lines = histogram([("up to 9", 12_000), ("more", 3_000), ("none", 0), ("one", 1)], width).plain
+    full, quarter, none, one = lines.split("\n")
+    assert max(map(len, (full, quarter, none, one))) <= max(width, 27)
+    assert full.count("█") >= 4 * quarter.count("█") >= 4
+    assert full.endswith("12,000") and quarter.startswith("   more")
+    assert none.split() == ["none", "0"]
+    assert one.split() == ["one", "▏", "1"]
+    assert histogram([]).plain == ""
+    assert histogram([("x", 0)]).plain == "x  0"
+
+
+def test_sizes_in_memory() -> None:
+    assert (memory(640_400_000), memory(1_240_000_000)) == ("640 MB", "1.2 GB")
+
+
+def test_reading_is_told_only_when_it_takes_long() -> None:
+    out = StringIO()
+    now = [0.0]
+    with ReadingProgress(Console(file=out, width=80), clock=lambda: now[0]) as progress:
+        for second in range(300):
+            now[0] = second
+            progress.rows(second * 1000)
+    told = [f"{second},000 rows read\n" for second in (10, 30, 70, 150)]
+    assert out.getvalue() == "".join(told)
+
+
+def test_reading_on_a_terminal_leaves_nothing_behind() -> None:
+    out = StringIO()
+    now = [0.0]
+    console = Console(file=out, width=80, force_terminal=True)
+    with ReadingProgress(console, clock=lambda: now[0]) as progress:
+        progress.rows(1)
+        now[0] = 2.0
+        progress.rows(2_000)
+        progress.rows(3_000)
+    assert "3,000 rows read" in out.getvalue()
+    assert out.getvalue().endswith("\x1b[2K") or out.getvalue().endswith("\x1b[?25h")

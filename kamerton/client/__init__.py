@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypedDict, cast
 
 from kamerton import errors
 from kamerton.client.connection import GENERATION_SECONDS, Connection, failure
+from kamerton.client.uploads import upload
 from kamerton.errors import KamertonError
-from kamerton.types import Example, GenerationConfig
+from kamerton.types import Content, Example, GenerationConfig
 
 
 class Snapshot(TypedDict):
@@ -77,6 +81,19 @@ class Health(TypedDict, total=False):
     warming: dict[str, str]
 
 
+class Check(TypedDict, total=False):
+    """A report on a dataset; with an estimate of the run, unless it would be refused."""
+
+    name: str
+    format: str
+    shapes: list[dict[str, Any]]
+    findings: list[dict[str, Any]]
+    allowed: list[str]
+    summary: dict[str, int]
+    statistics: dict[str, Any]
+    estimate: dict[str, Any]
+
+
 class Client(Connection):
     """The calls of the command line. Failures come as `kamerton.errors`."""
 
@@ -94,23 +111,91 @@ class Client(Connection):
         batch_size: int | None = None,
         learning_rate: float | None = None,
         learning_rate_multiplier: float | None = None,
+        validation: Iterable[Example] | None = None,
+        max_tokens: int | None = None,
+        max_seconds: float | None = None,
+        max_cost: float | None = None,
+        held_out: float | None = None,
+        allow: Iterable[str] = (),
     ) -> Operation:
+        """The run is measured with `validation`, or else with a share `held_out` of the examples;
+        `allow` are codes of findings to be silenced. What the published API has no words for,
+        such as several turns, goes as a file, which is deleted afterwards."""
+        options = _options(max_tokens, max_seconds, max_cost, held_out, allow)
         hyperparameters = {
             "epoch_count": epoch_count,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "learning_rate_multiplier": learning_rate_multiplier,
         }
-        body = {
-            "display_name": display_name or None,
-            "base_model": base_model,
-            "tuning_task": {
-                "hyperparameters": {k: v for k, v in hyperparameters.items() if v is not None},
-                "training_data": {"examples": {"examples": [_pair(e) for e in examples]}},
-            },
-        }
         query = {"tunedModelId": tuned_model_id} if tuned_model_id else {}
-        return cast(Operation, self.json("POST", "/v1beta/tunedModels", body, query))
+        with ExitStack() as sent:
+            task: dict[str, Any] = {
+                "hyperparameters": {k: v for k, v in hyperparameters.items() if v is not None},
+                "training_data": sent.enter_context(self._sent(list(examples), "examples")),
+            }
+            if validation is not None:
+                held_out_rows = self._sent(list(validation), "validation")
+                task["validation_data"] = sent.enter_context(held_out_rows)
+            if options:
+                task["kamerton"] = options
+            body = {
+                "display_name": display_name or None,
+                "base_model": base_model,
+                "tuning_task": task,
+            }
+            return cast(Operation, self.json("POST", "/v1beta/tunedModels", body, query))
+
+    @contextmanager
+    def _sent(self, examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
+        """A dataset as a request has it: pairs in it, all else in a file of the server's."""
+        if all(map(_is_pair, examples)):
+            pairs = [{"text_input": e.contents[0].text, "output": e.output} for e in examples]
+            yield {"examples": {"examples": pairs}}
+            return
+        with tempfile.TemporaryFile() as content:
+            for example in examples:
+                content.write(json.dumps({"messages": _messages(example)}).encode() + b"\n")
+            content.seek(0)
+            file = upload(self, content, display_name=name, mime_type="application/jsonl")["name"]
+        try:
+            yield {"file_uri": file}
+        finally:
+            with suppress(KamertonError):  # The run has its own copy, and files expire anyway.
+                self.json("DELETE", f"/v1beta/{file}")
+
+    def check_dataset(
+        self,
+        rows: Sequence[Mapping[str, Any]] = (),
+        *,
+        file_uri: str = "",
+        input_key: str = "",
+        output_key: str = "",
+        base_model: str = "",
+        validation: Iterable[Example] | None = None,
+        max_tokens: int | None = None,
+        max_seconds: float | None = None,
+        max_cost: float | None = None,
+        held_out: float | None = None,
+        allow: Iterable[str] = (),
+        **hyperparameters: float,
+    ) -> Check:
+        """What the server says of rows of any shape, or of an uploaded file, before a run."""
+        given = {
+            "file_uri": file_uri,
+            "examples": None if file_uri else list(rows),
+            "input_key": input_key,
+            "output_key": output_key,
+            "base_model": base_model,
+            "hyperparameters": hyperparameters,
+        }
+        body = {
+            **{name: value for name, value in given.items() if value not in ("", None, {})},
+            **_beside(validation),
+            **_options(max_tokens, max_seconds, max_cost, held_out, allow),
+        }
+        path = "/kamerton/v1/datasets:check"
+        return cast(Check, self.json("POST", path, body, seconds=GENERATION_SECONDS))
 
     def get_tuned_model(self, name: str) -> TunedModel:
         return cast(TunedModel, self.json("GET", f"/v1beta/{name}"))
@@ -168,13 +253,41 @@ def answer_text(answer: Answer) -> str:
     return "".join(part.get("text", "") for part in parts)
 
 
-def _pair(example: Example) -> dict[str, str]:
-    if len(example.contents) != 1:
-        raise errors.InvalidArgument(
-            "a conversation of several turns cannot be sent to the Gemini tuning API, which takes "
-            "single pairs; tune it in Python: kamerton.tune(...)"
-        )
-    return {"text_input": example.contents[0].text, "output": example.output}
+def _beside(validation: Iterable[Example] | None) -> dict[str, Any]:
+    if validation is None:
+        return {}
+    rows = [{"messages": _messages(example)} for example in validation]
+    return {"validation_data": {"examples": rows}}
+
+
+def _messages(example: Example) -> list[dict[str, Any]]:
+    """A row of any number of turns, in the shape that can tell all of them."""
+    roles = {"system": "system", "user": "user", "model": "assistant"}
+    turns = (*example.contents, Content("model", example.output))
+    return [
+        {"role": roles[turn.role], "content": turn.text, **({} if turn.learn else {"weight": 0})}
+        for turn in turns
+    ]
+
+
+def _options(
+    max_tokens: int | None,
+    max_seconds: float | None,
+    max_cost: float | None,
+    held_out: float | None,
+    allow: Iterable[str],
+) -> dict[str, Any]:
+    limits = {"max_tokens": max_tokens, "max_seconds": max_seconds, "max_cost": max_cost}
+    made = {
+        "budget": {name: limit for name, limit in limits.items() if limit is not None},
+        "holdout": {} if held_out is None else {"share": held_out},
+        "allow": list(allow),
+    }
+    return {name: value for name, value in made.items() if value}
+
+
+def _is_pair(example: Example) -> bool:
+    return [turn.role for turn in example.contents] == ["user"]
 
 
 def _prompt(text: str, config: GenerationConfig | None) -> dict[str, Any]:

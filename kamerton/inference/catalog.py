@@ -62,6 +62,15 @@ def folder(base_model: BaseModel) -> Path:
 
     Raises NotFound when they are neither here nor there.
     """
+    return _fetched(base_model, ["*.safetensors", "*.json"])
+
+
+def tokenizer_folder(base_model: BaseModel) -> Path:
+    """The local folder with its tokenizer: `folder`, but no weights are fetched."""
+    return _fetched(base_model, ["*.json"])
+
+
+def _fetched(base_model: BaseModel, patterns: list[str]) -> Path:
     local = Path(base_model.weights).expanduser()
     if local.is_dir():
         return local
@@ -69,9 +78,7 @@ def folder(base_model: BaseModel) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(base_model.weights, allow_patterns=["*.safetensors", "*.json"])
-        )
+        return Path(snapshot_download(base_model.weights, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise NotFound(
             f"The weights of {base_model.name} are neither a local folder nor to be had from the "

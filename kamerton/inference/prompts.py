@@ -6,14 +6,16 @@ user who writes `<end_of_turn>` has written thirteen characters and not the end 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from kamerton.errors import FailedPrecondition
-from kamerton.types import Content
+from kamerton.types import Content, Example
 
+Span = tuple[int, int]
+"""A half-open stretch of token ids."""
 LONG_TEXT = 2000
 """Characters from which on the tokenizer is called so that other threads can go on meanwhile."""
 
@@ -32,6 +34,8 @@ class Renderer:
         self.eos = self._mark("<eos>")
         self.start_of_turn = self._mark("<start_of_turn>")
         self.end_of_turn = self._mark("<end_of_turn>")
+        self._model_line = self._encode("model\n")
+        self._line_end = self._encode("\n")
 
     @classmethod
     def load(cls, folder: Path) -> Renderer:
@@ -45,22 +49,33 @@ class Renderer:
         return cls(tokenizer)
 
     @property
+    def special_tokens(self) -> frozenset[str]:
+        """The marks of this tokenizer, as texts."""
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added if token.special)
+
+    @property
     def stops(self) -> frozenset[int]:
         """Token ids that end an answer."""
         return frozenset({self.end_of_turn, self.eos})
 
     def prompt(self, contents: Sequence[Content]) -> list[int]:
         """Everything up to the place where the answer begins, with exactly one BOS in front."""
-        system = "\n\n".join(c.text.strip() for c in contents if c.role == "system")
-        turns = [content for content in contents if content.role != "system"]
-        ids = [self.bos]
-        for number, turn in enumerate(turns):
-            text = turn.text.strip()
-            if number == 0 and system:
-                text = f"{system}\n\n{text}"
-            ids += [self.start_of_turn, *self._encode(f"{turn.role}\n{text}"), self.end_of_turn]
-            ids += self._encode("\n")
-        return [*ids, self.start_of_turn, *self._encode("model\n")]
+        ids, _ = self._lay(contents, map(self._encode, _texts(contents)))
+        return ids
+
+    def examples(self, examples: Sequence[Example]) -> list[tuple[list[int], list[Span]]]:
+        """The ids of each example, and which of them are learned: answers with the mark that ends
+        each. Model turns are the very tokens that serving would have sampled for them."""
+        texts = [text for example in examples for text in _texts(example.contents)]
+        texts += [example.output.strip() for example in examples]
+        encoded = iter(self._encode_all(texts))
+        laid = [self._lay(example.contents, encoded) for example in examples]
+        for ids, spans in laid:
+            start = len(ids)
+            ids += [*next(encoded), self.end_of_turn]
+            spans.append((start, len(ids)))
+        return laid
 
     def cannot_fit(self, contents: Sequence[Content], tokens: int) -> bool:
         """True when so much text is more than `tokens`, however well it is cut into tokens.
@@ -80,6 +95,29 @@ class Renderer:
         """The text of one token by itself, marks included."""
         return str(self._tokenizer.decode([id], skip_special_tokens=False))
 
+    def _lay(
+        self, contents: Sequence[Content], encoded: Iterator[list[int]]
+    ) -> tuple[list[int], list[Span]]:
+        """Ids up to where the answer begins, from the ids of `_texts`; spans of learned turns."""
+        ids, spans = [self.bos], []
+        for turn in contents:
+            if turn.role == "system":
+                continue
+            ids.append(self.start_of_turn)
+            if turn.role == "model":
+                ids += self._model_line
+            start = len(ids)
+            ids += [*next(encoded), self.end_of_turn]
+            if turn.role == "model" and turn.learn:
+                spans.append((start, len(ids)))
+            ids += self._line_end
+        return [*ids, self.start_of_turn, *self._model_line], spans
+
+    def _encode_all(self, texts: list[str]) -> list[list[int]]:
+        """As `_encode` does, on all cores."""
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
     def _encode(self, text: str) -> list[int]:
         if len(text) < LONG_TEXT:
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -93,3 +131,16 @@ class Renderer:
                 "used so far."
             )
         return int(mark)
+
+
+def _texts(contents: Sequence[Content]) -> Iterator[str]:
+    """What is to be encoded of each turn but a system's, which stands in front of the first."""
+    system = "\n\n".join(c.text.strip() for c in contents if c.role == "system")
+    for turn in contents:
+        if turn.role == "system":
+            continue
+        text = turn.text.strip()
+        if system:
+            text, system = f"{system}\n\n{text}", ""
+        # The line with the role is a model's own: its answer begins a new token.
+        yield text if turn.role == "model" else f"{turn.role}\n{text}"

@@ -48,6 +48,7 @@ RIGHTS: Mapping[str, Right] = {
     "permissions.create": Right("tuning", "WRITER"),
     "permissions.patch": Right("tuning", "WRITER"),
     "permissions.delete": Right("tuning", "WRITER"),
+    "datasets.check": Right("tuning"),
     "files.list": Right("infer"),
     "files.get": Right("infer"),
     "files.download": Right("infer"),

@@ -20,6 +20,7 @@ from kamerton.interfaces import InferenceEngine, Runner
 from kamerton.service import emails
 from kamerton.service.arrivals import Arrivals
 from kamerton.service.housekeeping import Housekeeping
+from kamerton.service.probes import Probes
 from kamerton.service.runners import LocalRunner
 from kamerton.settings import Settings
 from kamerton.store import tuned_models
@@ -64,6 +65,11 @@ class App:
     def arrivals(self) -> Arrivals:
         """The bytes of uploaded files."""
         return Arrivals(self.settings.data)
+
+    @cached_property
+    def probes(self) -> Probes:
+        """How fast base models train here."""
+        return Probes(self.settings.data / "probes", self.settings.device)
 
     def close(self) -> None:
         self.closing = True

@@ -1,39 +1,54 @@
-"""The verbs on files: get, list, open, delete, and read_examples to train on one."""
+"""The verbs on files: get, list, open, delete; and a file as a source of examples."""
 
 from __future__ import annotations
 
+import gzip
 import re
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import BinaryIO
 
-from kamerton.dataset import formats
+from kamerton.dataset import parquet
+from kamerton.dataset.chunks import Source
+from kamerton.dataset.sources import source_of
 from kamerton.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
-    Violation,
 )
 from kamerton.service import access, pages
 from kamerton.service.app import App
 from kamerton.service.uploads import ID
 from kamerton.store import files as store
-from kamerton.types import Caller, Example, File, Page
+from kamerton.types import Caller, File, Page
 
 MAX_TRAINING_BYTES = 256 * 1024**2
-"""Of a file to train on. All its examples are in memory for a moment, in the server and in the
-trainer, at up to three times their size on disk."""
-MAX_EXAMPLES = 200_000
+"""Of a file to train on, as it is and decoded. All its examples are in memory for a moment, in the
+server and in the trainer, at up to three times their size on disk."""
 _URI = re.compile(rf"(?:https?://[^/?#]+(?:/[^?#]*)?/(?:v1beta|v1|v1alpha)/)?files/({ID.pattern})")
 SMALL_BYTES = 8 * 1024**2
 """Files to train on that may be read beside any others."""
+_PIECE_BYTES = 1024**2
 READING_SECONDS = 10.0
 """How long one reader of a larger one waits for another."""
-_reading = threading.Lock()
-_waiting = threading.BoundedSemaphore(4)
-"""Few may wait, so that there are threads for everything else."""
+_PARQUET_RATIO = 200
+"""So much smaller than its rows a Parquet file may be."""
+
+
+class _Turn:
+    """One reader of large files after another: many at once could fill the memory."""
+
+    def __init__(self) -> None:
+        self.reading = threading.RLock()  # Training and validation data may both be large.
+        self.waiting = threading.BoundedSemaphore(4)
+        """Few may wait, so that there are threads for everything else."""
+
+
+_creating, _checking = _Turn(), _Turn()
+"""Checks, however many, do not keep anybody from creating."""
 
 
 def get(app: App, caller: Caller, file_id: str) -> File:
@@ -66,11 +81,20 @@ def delete(app: App, caller: Caller, file_id: str) -> None:
     app.arrivals.forget(found.uid)
 
 
-def read_examples(app: App, caller: Caller, file_uri: str) -> list[Example]:
-    """The rows of an uploaded file, named as `files/{id}` or by its uri, as examples.
+@contextmanager
+def source(
+    app: App,
+    caller: Caller,
+    file_uri: str,
+    columns: tuple[str, str] = ("", ""),
+    *,
+    only_check: bool = False,
+) -> Iterator[tuple[Source, int]]:
+    """The rows of an uploaded file, named as `files/{id}` or by its uri, and how many bytes they
+    are at most. `columns` are those of `Data`; `only_check`: nothing is created of it.
 
-    Raises InvalidArgument with every row that cannot be used, named by its line, and as `get`
-    does. What is at the uri is never fetched: only its last part is looked at.
+    Raises InvalidArgument for what cannot be trained on at all, and as `get` does. What is at the
+    uri is never fetched: only its last part is looked at.
     """
     named = _URI.fullmatch(file_uri)
     if named is None:
@@ -81,34 +105,64 @@ def read_examples(app: App, caller: Caller, file_uri: str) -> list[Example]:
         if file.size_bytes > MAX_TRAINING_BYTES:
             size = f"{file.size_bytes} bytes, at most {MAX_TRAINING_BYTES} can be trained on"
             raise InvalidArgument.of("file_uri", size)
-        name = file.display_name or f"files/{file.id}"
-        try:
-            with _alone() if file.size_bytes > SMALL_BYTES else nullcontext():
-                return formats.read_file(content, name, MAX_EXAMPLES)
-        except InvalidArgument as error:
-            raise InvalidArgument(error.message, _at_file_uri(error)) from None
+        most_bytes = _most_bytes(content, file.size_bytes)
+        turn = _checking if only_check else _creating
+        with _alone(turn) if most_bytes > SMALL_BYTES else nullcontext():
+            name = file.display_name or f"files/{file.id}"
+            yield (
+                source_of(
+                    content,
+                    name,
+                    input_key=columns[0],
+                    output_key=columns[1],
+                    most_bytes=MAX_TRAINING_BYTES,
+                ),
+                most_bytes,
+            )
+
+
+def _most_bytes(content: BinaryIO, size: int) -> int:
+    """How many bytes of rows a file holds at most, by as much of it as is small."""
+    start = content.read(4)
+    content.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        found = _unpacked_bytes(content)
+    elif start == parquet.MAGIC:
+        found = size * _PARQUET_RATIO
+    else:
+        return size
+    return found if found <= SMALL_BYTES else MAX_TRAINING_BYTES
+
+
+def _unpacked_bytes(content: BinaryIO) -> int:
+    """Of gzip, and no more than shows that it is not small. A broken one is read up to there."""
+    count = 0
+    try:
+        with gzip.open(content) as rows:
+            while count <= SMALL_BYTES and (piece := rows.read(_PIECE_BYTES)):
+                count += len(piece)
+    except (OSError, EOFError, zlib.error):
+        return SMALL_BYTES + 1  # Reading it will say what is wrong.
+    finally:
+        content.seek(0)
+    return count
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Many large files at once could fill the memory."""
+def _alone(turn: _Turn) -> Iterator[None]:
+    """With nobody else reading in the same turn. Raises ResourceExhausted."""
     busy = ResourceExhausted("Other files to train on are being read; try again in a moment.")
-    if not _waiting.acquire(blocking=False):
+    if not turn.waiting.acquire(blocking=False):
         raise busy
     try:
-        if not _reading.acquire(timeout=READING_SECONDS):
+        if not turn.reading.acquire(timeout=READING_SECONDS):
             raise busy
     finally:
-        _waiting.release()
+        turn.waiting.release()
     try:
         yield
     finally:
-        _reading.release()
-
-
-def _at_file_uri(error: InvalidArgument) -> tuple[Violation, ...]:
-    """The complaints about lines of a file as complaints about the field that names it."""
-    return tuple(Violation("file_uri", formats.sentence(found)) for found in error.violations)
+        turn.reading.release()
 
 
 def _allowed(app: App, caller: Caller, verb: str, file_id: str) -> File:

@@ -1,4 +1,4 @@
-"""The verbs on tuned models: create, get, list, patch, cancel, delete."""
+"""The verbs on tuned models: create, preview, get, list, patch, cancel, delete."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import shutil
 import string
 import unicodedata
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from kamerton import folders
-from kamerton.dataset.formats import check_limits
 from kamerton.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -22,17 +22,18 @@ from kamerton.errors import (
     Unavailable,
     Violation,
 )
-from kamerton.service import access, pages
+from kamerton.findings import Report
+from kamerton.service import access, pages, plans, readings
 from kamerton.service.app import DELETED, App
+from kamerton.service.plans import NO_OPTIONS, Options, Plan
+from kamerton.service.readings import Data
 from kamerton.store import operations as operation_store
 from kamerton.store import tuned_models as store
-from kamerton.training import hyperparameters, rows
+from kamerton.training import hyperparameters as rules
 from kamerton.training.trainer_process import keep_examples
 from kamerton.types import (
-    BaseModel,
     Caller,
-    Content,
-    Example,
+    Estimate,
     Operation,
     Page,
     PermissionRole,
@@ -45,8 +46,11 @@ DISPLAY_NAME_CHARACTERS = 40
 DESCRIPTION_CHARACTERS = 10_000
 FILTER_CHARACTERS = 1000
 FILTER_WORDS = 50
-TURN_TOKENS = 16
-"""More than the marks around a turn take."""
+NAMES = ("tuned_model_id", "display_name", "description")
+KEPT_HITS = 20
+"""Rows that are kept of each finding."""
+KEPT_PLACES = 100
+"""Held-out examples whose places are kept."""
 ROLE_WORDS: Mapping[str, PermissionRole] = {
     "owner:me": "OWNER",
     "writers:me": "WRITER",
@@ -57,89 +61,74 @@ SAMPLING_LIMITS = {"temperature": (0.0, 2.0), "top_p": (0.0, 1.0), "top_k": (0, 
 PATCHABLE = frozenset({"display_name", "description", "reader_project_numbers", *SAMPLING_LIMITS})
 
 
-def create(
-    app: App,
-    caller: Caller,
-    *,
-    base_model: str = "",
-    asked_base_model: str = "",
-    source: str | None = None,
-    examples: Sequence[Example],
-    tuned_model_id: str = "",
-    display_name: str = "",
-    description: str = "",
-    temperature: float | None = None,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    reader_project_numbers: tuple[int, ...] = (),
-    epoch_count: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    learning_rate_multiplier: float | None = None,
-) -> Operation:
-    """Queue the tuning of a base model, or of the tuned model `source`, on `examples`.
+class Asked(TypedDict, total=False):
+    """What can be said of a tuned model to be made."""
 
-    Everything is checked before the answer: InvalidArgument names every bad field and example.
-    Also raises NotFound, AlreadyExists, FailedPrecondition (a source that is not ACTIVE) and
-    ResourceExhausted.
+    base_model: str
+    asked_base_model: str
+    """As the caller named it."""
+    source: str
+    """Id of a tuned model to go on from, instead of a base model."""
+    data: Required[Data]
+    validation: Data
+    options: Options
+    tuned_model_id: str
+    display_name: str
+    description: str
+    temperature: float
+    top_p: float
+    top_k: int
+    reader_project_numbers: tuple[int, ...]
+    epoch_count: int
+    batch_size: int
+    learning_rate: float
+    learning_rate_multiplier: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What `create` would make, and what its run would take."""
+
+    tuned_model: TunedModel
+    estimate: Estimate
+    measuring: bool
+    """Time and memory are being measured; an answer in some seconds has them."""
+
+
+def create(app: App, caller: Caller, **asked: Unpack[Asked]) -> Operation:
+    """Queue the tuning of a base model, or of a tuned model.
+
+    Everything is checked before the answer: InvalidArgument names every bad field and row, and is
+    a BadDataset where the checks refuse the data. Also raises NotFound, AlreadyExists,
+    FailedPrecondition (a source that is not ACTIVE) and ResourceExhausted.
     """
     access.require(caller, "tuned_models.create")
     app.runner.ensure_possible()
-    parent = None if source is None else _active(app, caller, source)
-    base = app.catalog.find(base_model if parent is None else parent.base_model)
-    sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
-    violations = [
-        *_check_names(tuned_model_id, display_name, description),
-        *_check_sampling(sampling),
-        *check_limits(examples),
-    ]
-    try:
-        chosen = hyperparameters.choose(
-            len(examples),
-            base,
-            epoch_count=epoch_count,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_multiplier=learning_rate_multiplier,
-        )
-    except InvalidArgument as error:
-        violations += error.violations
-    if violations:
-        raise InvalidArgument.all_of(violations)
-    truncated_example_count = _count_truncated(app, base, examples)
+    parent = _parent(app, caller, asked)
+    plan = _plan(app, caller, asked, parent)
     if app.closing:  # Whoever waits for this has been told to try again.
         raise Unavailable("The server is stopping; try again in a moment.")
-    now = datetime.now(UTC)
-    model = TunedModel(
-        id=tuned_model_id or new_id(display_name),
-        uid=uuid.uuid4().hex,
-        base_model=base.name,
-        asked_base_model=asked_base_model
-        or (parent.asked_base_model if parent else f"models/{base.name}"),
-        source=source,
-        state=State.CREATING,
-        hyperparameters=chosen,
-        example_count=len(examples),
-        total_steps=hyperparameters.total_steps(len(examples), chosen),
-        truncated_example_count=truncated_example_count,
-        temperature=base.temperature if temperature is None else temperature,
-        top_p=base.top_p if top_p is None else top_p,
-        top_k=base.top_k if top_k is None else top_k,
-        create_time=now,
-        update_time=now,
-        display_name=display_name,
-        description=description,
-        reader_project_numbers=reader_project_numbers,
-    )
-    operation = Operation(_random_characters(12), model)
+    operation = Operation(_random_characters(12), _model(asked, plan, parent))
     try:
-        _store(app, operation, caller.owner, examples, parent)
+        _store(app, operation, caller.owner, plan, parent)
     except FailedPrecondition:
-        if source is not None:
-            _active(app, caller, source)  # Was it deleted a moment ago? Then that is the reason.
+        _parent(app, caller, asked)  # Was it deleted a moment ago? Then that is the reason.
         raise
     app.runner.wake()
     return operation
+
+
+def preview(app: App, caller: Caller, **asked: Unpack[Asked]) -> Preview:
+    """What `create` would do, with all that it would raise; nothing is stored or begun."""
+    access.require(caller, "tuned_models.create")
+    parent = _parent(app, caller, asked)
+    if parent is not None and not folders.is_whole(adapter_of(app, parent)):
+        raise FailedPrecondition("adapter is missing or damaged on disk.")
+    plan = _plan(app, caller, asked, parent, only_check=True)
+    model = _model(asked, plan, parent)
+    operation_store.check_room(app.database, model.id, app.settings.max_pending_runs)
+    made = plans.estimate(app, plan, measured=True)
+    return Preview(model, made, app.probes.measuring(plan.base_model))
 
 
 def get(app: App, caller: Caller, tuned_model_id: str) -> TunedModel:
@@ -239,13 +228,87 @@ def _random_characters(count: int) -> str:
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(count))
 
 
-def _active(app: App, caller: Caller, id: str) -> TunedModel:
-    model = access.allowed(app, caller, "tuned_models.continue", id)
+def _parent(app: App, caller: Caller, asked: Asked) -> TunedModel | None:
+    """The tuned model to go on from, when that was asked for."""
+    if "source" not in asked:
+        return None
+    model = access.allowed(app, caller, "tuned_models.continue", asked["source"])
     if model.state is not State.ACTIVE:
         raise FailedPrecondition(
-            f"tunedModels/{id} is {model.state.value}; only an ACTIVE one can be tuned further."
+            f"tunedModels/{model.id} is {model.state.value}; only an ACTIVE one can be tuned "
+            "further."
         )
     return model
+
+
+def _plan(
+    app: App,
+    caller: Caller,
+    asked: Asked,
+    parent: TunedModel | None,
+    *,
+    only_check: bool = False,
+) -> Plan:
+    """The run that was asked for, when nothing at all is wrong with it."""
+    base = app.catalog.find(asked.get("base_model", "") if parent is None else parent.base_model)
+    given: Mapping[str, Any] = asked
+    hyperparameters = {name: given.get(name) for name in rules.LIMITS}
+    options, validation = asked.get("options", NO_OPTIONS), asked.get("validation")
+    violations = [
+        *_check_names(*(given.get(name, "") for name in NAMES)),
+        *_check_sampling({name: given.get(name) for name in SAMPLING_LIMITS}),
+        *plans.violations(app, base, options, validation, **hyperparameters),
+    ]
+    reading = readings.read(
+        app,
+        caller,
+        base,
+        asked["data"],
+        validation,
+        allow=options.allow,
+        count_all=only_check or options.counts_tokens,
+        only_check=only_check,
+    )
+    readings.refuse(reading, violations)
+    plan = plans.make(app, base, reading, options, **hyperparameters)
+    plans.refuse_small_budget(app, plan, options)
+    return plan
+
+
+def _model(asked: Asked, plan: Plan, parent: TunedModel | None) -> TunedModel:
+    base, now = plan.base_model, datetime.now(UTC)
+    fallback = parent.asked_base_model if parent else f"models/{base.name}"
+    return TunedModel(
+        id=asked.get("tuned_model_id") or new_id(asked.get("display_name", "")),
+        uid=uuid.uuid4().hex,
+        base_model=base.name,
+        asked_base_model=asked.get("asked_base_model") or fallback,
+        source=asked.get("source"),
+        state=State.CREATING,
+        hyperparameters=plan.hyperparameters,
+        example_count=len(plan.reading.examples),
+        total_steps=plan.total_steps,
+        truncated_example_count=plan.reading.truncated_count,
+        temperature=asked.get("temperature", base.temperature),
+        top_p=asked.get("top_p", base.top_p),
+        top_k=asked.get("top_k", base.top_k),
+        create_time=now,
+        update_time=now,
+        display_name=asked.get("display_name", ""),
+        description=asked.get("description", ""),
+        reader_project_numbers=asked.get("reader_project_numbers", ()),
+        budget=plan.budget,
+        holdout=plan.holdout,
+        held_out_count=len(plan.held_out),
+        held_out_rows=plan.places[:KEPT_PLACES],
+        report=_shortened(plan.reading.report),
+    )
+
+
+def _shortened(report: Report) -> Report:
+    """With so many rows of each finding that it can be told with every answer."""
+    findings = (replace(found, hits=found.hits[:KEPT_HITS]) for found in report.findings)
+    return replace(report, findings=tuple(findings))
 
 
 def _check_names(tuned_model_id: str, display_name: str, description: str) -> list[Violation]:
@@ -278,39 +341,18 @@ def _check_sampling(sampling: Mapping[str, float | None]) -> list[Violation]:
     return violations
 
 
-def _count_truncated(app: App, base: BaseModel, examples: Sequence[Example]) -> int:
-    renderer = app.renderer(base)
-
-    def truncated(example: Example) -> bool:
-        texts = [*example.contents, Content("model", example.output)]
-        # A token stands for a byte or more, so most examples need no tokenizer, and nor do those
-        # that are far too long: with 200,000 of them that is the difference of a minute.
-        most = sum(len(content.text.encode()) + TURN_TOKENS for content in texts)
-        if most <= base.context_tokens:
-            return False
-        if renderer.cannot_fit(texts, base.context_tokens):
-            return True
-        # The beginning of a long one is mostly enough, and tokenizing takes its time.
-        begin = "".join(content.text for content in texts)[: 4 * base.context_tokens]
-        if len(renderer.answer(begin)) > base.context_tokens + TURN_TOKENS * len(texts):
-            return True
-        return rows.encode(renderer, example, base.context_tokens).truncated
-
-    return sum(map(truncated, examples))
-
-
 def _store(
     app: App,
     operation: Operation,
     owner: str,
-    examples: Sequence[Example],
+    plan: Plan,
     parent: TunedModel | None,
 ) -> None:
     """Keep the examples, and then the rows that tell of them; neither when one fails."""
     folder = app.folder(operation.tuned_model.uid)
     try:
         folder.mkdir()
-        keep_examples(examples, folder / "examples")
+        keep_examples(plan.trained, folder / "examples", plan.held_out)
         if parent is not None:
             # A copy, so that the parent may be deleted while the child trains.
             folders.copy(adapter_of(app, parent), folder / "parent")

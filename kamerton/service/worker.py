@@ -110,7 +110,7 @@ class Worker:
             self._trainer.give_up(run)
             raise
         if isinstance(ending, Finished):
-            operations.finish(self._database, claim)
+            operations.finish(self._database, claim, ending.stop_reason)
             # Not before: should this process die in between, there is nothing to train again.
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         elif isinstance(ending, Failed):
@@ -133,6 +133,7 @@ class Worker:
             examples=str(folder / "examples"),
             directory=str(folder),
             parent=str(parent) if parent.exists() else None,
+            budget=model.budget,
         )
 
     def _follow(self, claim: Claim, run: Run) -> Finished | Failed | None:

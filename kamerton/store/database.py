@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     ForeignKey,
     MetaData,
     String,
+    Text,
     TypeDecorator,
     UniqueConstraint,
     create_engine,
@@ -35,6 +37,7 @@ from kamerton.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from kamerton.findings import Report
 from kamerton.types import CredentialKind, GranteeType, PermissionRole, Place, Snapshot
 
 BUSY_SECONDS = 5.0
@@ -56,6 +59,19 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class ReportText(TypeDecorator[Report]):
+    """JSON that is read straight into the noun, as every answer about a tuned model needs it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Report | None, dialect: Dialect) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Report | None:
+        return None if value is None else msgspec.json.decode(value, type=Report)
 
 
 class Table(DeclarativeBase):
@@ -99,6 +115,12 @@ class TunedModelRow(Table):
     complete_time: Mapped[datetime | None]
     failure_kind: Mapped[str | None]
     failure_message: Mapped[str | None]
+    budget: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    holdout: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    held_out_count: Mapped[int] = mapped_column(server_default="0")
+    held_out_rows: Mapped[list[Any]] = mapped_column(server_default="[]")
+    report: Mapped[Report | None] = mapped_column(ReportText)
+    stop_reason: Mapped[str] = mapped_column(server_default="")
 
 
 class SnapshotRow(Table):
@@ -113,6 +135,7 @@ class SnapshotRow(Table):
     epoch: Mapped[int]
     mean_loss: Mapped[float]
     compute_time: Mapped[datetime]
+    held_out_loss: Mapped[float | None]
 
 
 class OperationRow(Table):

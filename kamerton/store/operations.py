@@ -42,10 +42,7 @@ def add(database: Database, operation: Operation, owner: str, max_pending: int) 
     """
     model = operation.tuned_model
     with database.write() as session:
-        if tuned_models.pending(session) >= max_pending:
-            raise ResourceExhausted(
-                f"{max_pending} runs are waiting or training already. Try again when one is done."
-            )
+        _check_queue(session, max_pending)
         tuned_models.add(session, model, owner)
         session.add(
             OperationRow(
@@ -57,6 +54,20 @@ def add(database: Database, operation: Operation, owner: str, max_pending: int) 
                 attempt=0,
                 attempts_without_progress=0,
             )
+        )
+
+
+def check_room(database: Database, tuned_model_id: str, max_pending: int) -> None:
+    """Raises what `add` would raise at this moment."""
+    with database.read() as session:
+        _check_queue(session, max_pending)
+        tuned_models.check_free(session, tuned_model_id)
+
+
+def _check_queue(session: Session, max_pending: int) -> None:
+    if tuned_models.pending(session) >= max_pending:
+        raise ResourceExhausted(
+            f"{max_pending} runs are waiting or training already. Try again when one is done."
         )
 
 
@@ -164,12 +175,13 @@ def renew(
         return True, row.cancelled
 
 
-def finish(database: Database, claim: Claim) -> bool:
+def finish(database: Database, claim: Claim, stop_reason: str = "") -> bool:
     """The adapter is published: ACTIVE and done, in one transaction."""
     with database.write() as session:
         row = _held(session, claim)
         if row is None:
             return False
+        session.get_one(TunedModelRow, row.uid).stop_reason = stop_reason
         _end(session, row, None)
         return True
 
@@ -208,9 +220,22 @@ def _held(session: Session, claim: Claim) -> OperationRow | None:
 
 
 def _keep(session: Session, uid: str, snapshots: Sequence[Snapshot]) -> bool:
-    """Add the snapshots beyond the last one kept; True when there were any."""
+    """Add the snapshots beyond the last one kept; True when there were any.
+
+    A run that resumes may measure a step late that was told unmeasured: that loss is added.
+    """
     last = session.scalar(select(func.max(SnapshotRow.step)).where(SnapshotRow.uid == uid)) or 0
     new = [snapshot for snapshot in snapshots if snapshot.step > last]
+    losses = {s.step: s.held_out_loss for s in snapshots if s.step <= last}
+    measured = [step for step, loss in losses.items() if loss is not None]
+    if measured:
+        unmeasured = select(SnapshotRow).where(
+            SnapshotRow.uid == uid,
+            SnapshotRow.held_out_loss.is_(None),
+            SnapshotRow.step.in_(measured),
+        )
+        for row in session.scalars(unmeasured):
+            row.held_out_loss = losses[row.step]
     if new:
         session.execute(
             insert(SnapshotRow),
@@ -221,6 +246,7 @@ def _keep(session: Session, uid: str, snapshots: Sequence[Snapshot]) -> bool:
                     "epoch": snapshot.epoch,
                     "mean_loss": snapshot.mean_loss,
                     "compute_time": snapshot.compute_time,
+                    "held_out_loss": snapshot.held_out_loss,
                 }
                 for snapshot in new
             ],

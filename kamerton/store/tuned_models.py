@@ -22,8 +22,10 @@ from kamerton.store.database import (
     page,
 )
 from kamerton.types import (
+    Budget,
     Caller,
     Failure,
+    Holdout,
     Hyperparameters,
     PermissionRole,
     Place,
@@ -91,12 +93,17 @@ def uids(database: Database) -> set[str]:
         return set(session.scalars(select(TunedModelRow.uid)))
 
 
+def check_free(session: Session, id: str) -> None:
+    """Raises AlreadyExists when there is a tuned model of that id."""
+    if session.scalar(select(TunedModelRow.uid).where(TunedModelRow.id == id)):
+        raise AlreadyExists(
+            f"tunedModels/{id} already exists. Choose another id, or delete it first."
+        )
+
+
 def add(session: Session, model: TunedModel, owner: str) -> None:
     """Raises AlreadyExists when the id is taken."""
-    if session.scalar(select(TunedModelRow.uid).where(TunedModelRow.id == model.id)):
-        raise AlreadyExists(
-            f"tunedModels/{model.id} already exists. Choose another id, or delete it first."
-        )
+    check_free(session, model.id)
     session.add(
         TunedModelRow(
             uid=model.uid,
@@ -117,6 +124,12 @@ def add(session: Session, model: TunedModel, owner: str) -> None:
             reader_project_numbers=list(model.reader_project_numbers),
             create_time=model.create_time,
             update_time=model.update_time,
+            budget=asdict(model.budget),
+            holdout=None if model.holdout is None else asdict(model.holdout),
+            held_out_count=model.held_out_count,
+            held_out_rows=list(model.held_out_rows),
+            report=model.report,
+            stop_reason=model.stop_reason,
         )
     )
     session.flush()
@@ -157,6 +170,12 @@ def noun(session: Session, row: TunedModelRow) -> TunedModel:
         complete_time=row.complete_time,
         failure=failure,
         snapshots=_snapshots(session, row.uid),
+        budget=Budget(**row.budget),
+        holdout=None if row.holdout is None else Holdout(**row.holdout),
+        held_out_count=row.held_out_count,
+        held_out_rows=tuple(row.held_out_rows),
+        report=row.report,
+        stop_reason=row.stop_reason,
     )
 
 
@@ -165,7 +184,13 @@ def _snapshots(session: Session, uid: str) -> tuple[Snapshot, ...]:
     seen: SeenSnapshots = session.info[SeenSnapshots]
     old = seen.get(uid)
     query = (
-        select(SnapshotRow.step, SnapshotRow.epoch, SnapshotRow.mean_loss, SnapshotRow.compute_time)
+        select(
+            SnapshotRow.step,
+            SnapshotRow.epoch,
+            SnapshotRow.mean_loss,
+            SnapshotRow.compute_time,
+            SnapshotRow.held_out_loss,
+        )
         .where(SnapshotRow.uid == uid, SnapshotRow.step > (old[-1].step if old else 0))
         .order_by(SnapshotRow.step)
     )

@@ -73,6 +73,11 @@ async def gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield bytes(waiting)
 
 
+def snake_case(name: str) -> str:
+    """`display_name` for `displayName`, and for itself."""
+    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
+
+
 def refuse_encoding(headers: Mapping[str, str]) -> None:
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise InvalidArgument("Content-Encoding is not supported: send the body uncompressed.")

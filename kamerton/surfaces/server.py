@@ -24,9 +24,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from kamerton.errors import InvalidArgument, KamertonError, NotFound, PermissionDenied, Unavailable
 from kamerton.service.app import App
 from kamerton.settings import Settings
-from kamerton.surfaces import unexpected
-from kamerton.surfaces.gemini import discovery, downloads, errors, rest, uploads
-from kamerton.surfaces.gemini.streams import JSON, AnswerThreads, document
+from kamerton.surfaces import errors, unexpected
+from kamerton.surfaces.documents import JSON, document
+from kamerton.surfaces.gemini import discovery, downloads, rest, uploads
+from kamerton.surfaces.gemini.streams import AnswerThreads
+from kamerton.surfaces.kamerton import rest as own
 
 if TYPE_CHECKING:
     from kamerton.surfaces.grpc_server import GrpcServer
@@ -54,6 +56,7 @@ def build(app: App, answering: AnswerThreads | None = None) -> Starlette:
             *discovery.routes(app),
             *uploads.routes(app),
             *downloads.routes(app),
+            *own.routes(app),
             *rest.routes(app, answering),
         ],
         middleware=[edge],

@@ -12,7 +12,7 @@ from kamerton.training.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows one after another on one axis of T tokens; A of them predict an answer token."""
+    """Rows one after another on one axis of T tokens; A of them predict a token that is learned."""
 
     input_ids: torch.Tensor
     """[1, T]"""
@@ -21,9 +21,9 @@ class Batch:
     lengths: tuple[int, ...]
     """Tokens of each row; their sum is T."""
     predictors: torch.Tensor
-    """[A], places on the token axis whose next token is an answer token."""
+    """[A], places on the token axis whose next token is learned."""
     targets: torch.Tensor
-    """[A], those answer tokens."""
+    """[A], those tokens."""
 
 
 def collate(rows: Sequence[Row], device: torch.device) -> Batch:
@@ -37,8 +37,9 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
         inputs = row.ids[:-1]
         ids += inputs
         positions += range(len(inputs))
-        predictors += range(start + row.answer_start - 1, start + len(inputs))
-        targets += row.ids[row.answer_start :]
+        for first, end in row.spans:
+            predictors += range(start + first - 1, start + end - 1)
+            targets += row.ids[first:end]
     return Batch(
         input_ids=torch.tensor([ids], device=device),
         position_ids=torch.tensor([positions], device=device),

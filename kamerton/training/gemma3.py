@@ -4,7 +4,7 @@ At the size of tuning batches on a CPU, autograd and small modules cost several 
 arithmetic does. Tests hold loss and every adapter gradient to the stock modules'.
 
 Shapes: T tokens, H hidden, n heads, m key-value heads, g = n / m, d head size, r LoRA rank;
-R rows of at most L tokens; A answer tokens.
+R rows of at most L tokens; A learned tokens.
 """
 
 from __future__ import annotations
@@ -53,22 +53,33 @@ class Decoder:
 
     @torch.no_grad()
     def step(self, batch: Batch) -> float:
-        """The mean loss in nats per answer token, after adding its gradients."""
+        """The mean loss in nats per learned token, after adding its gradients."""
         places = _Places(batch, self._rotary)
-        x = self._embedding[batch.input_ids[0]] * self._embedding_scale
-        for layer in self._layers:
-            x = layer.forward(x, places)
-        hidden = self._norm.forward(x[batch.predictors])
-        log_probabilities = functional.linear(hidden, self._head).log_softmax(-1)
+        log_probabilities = self._forward(batch, places)
         loss = functional.nll_loss(log_probabilities, batch.targets)
 
         gradient = log_probabilities.exp_()
         gradient[torch.arange(len(batch.targets)), batch.targets] -= 1.0
         gradient = self._norm.backward((gradient / len(batch.targets)) @ self._head)
-        gradient = torch.zeros_like(x).index_copy_(0, batch.predictors, gradient)
+        whole = gradient.new_zeros(batch.input_ids.shape[1], gradient.shape[1])
+        gradient = whole.index_copy_(0, batch.predictors, gradient)
         for layer in reversed(self._layers):
             gradient = layer.backward(gradient, places)
         return float(loss)
+
+    @torch.no_grad()
+    def loss(self, batch: Batch) -> float:
+        """The same loss, and nothing else."""
+        log_probabilities = self._forward(batch, _Places(batch, self._rotary))
+        return float(functional.nll_loss(log_probabilities, batch.targets))
+
+    def _forward(self, batch: Batch, places: _Places) -> Tensor:
+        """[A, vocabulary], log-probabilities of the learned tokens' places."""
+        x = self._embedding[batch.input_ids[0]] * self._embedding_scale
+        for layer in self._layers:
+            x = layer.forward(x, places)
+        hidden = self._norm.forward(x[batch.predictors])
+        return functional.linear(hidden, self._head).log_softmax(-1)
 
 
 class _Places:

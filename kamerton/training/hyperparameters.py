@@ -13,6 +13,10 @@ MANY_EXAMPLES = 1000
 MAX_SCALE = 4.0
 """Beyond four times the reference batch the rule was not measured."""
 
+GIVEN = "given"
+PARTS = 5
+"""A run is measured at least so often, if it has as many steps."""
+
 LIMITS = {
     "epoch_count": (1, 1000),
     "batch_size": (1, 512),
@@ -64,6 +68,46 @@ def _scale(batch_size: int, reference: int | None) -> float:
     return 1.0 if reference is None else min(MAX_SCALE, batch_size / reference)
 
 
+def reasons(
+    example_count: int,
+    base_model: BaseModel,
+    *,
+    epoch_count: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    learning_rate_multiplier: float | None = None,
+) -> tuple[tuple[str, str], ...]:
+    """By field of what `choose` makes of the same arguments, why it is what it is."""
+    many = example_count >= MANY_EXAMPLES
+    amount = f"{'at least' if many else 'fewer than'} {MANY_EXAMPLES:,} examples"
+    batch = batch_size or (16 if many else 4)
+    rate = f"{base_model.learning_rate:g} of the base model"
+    if many:
+        rate = f"a fifth of the {rate} for {amount}"
+    if learning_rate_multiplier is not None:
+        rate = f"{learning_rate_multiplier:g} times {rate}"
+    return (
+        ("epoch_count", GIVEN if epoch_count else "5 unless given"),
+        ("batch_size", GIVEN if batch_size else f"batches of {batch} for {amount}"),
+        ("learning_rate", rate if learning_rate is None else GIVEN),
+        ("peak_learning_rate", _peak_reason(batch, base_model.reference_batch_size)),
+        ("warmup_steps", "of the base model" if base_model.warmup_steps else "no warm-up"),
+        ("lora_rank", "of the base model"),
+        ("lora_alpha", "of the base model"),
+    )
+
+
+def _peak_reason(batch_size: int, reference: int | None) -> str:
+    if reference is None or batch_size == reference:
+        return "the learning rate itself"
+    scale = _scale(batch_size, reference)
+    most = ", the most there is" if batch_size / reference > MAX_SCALE else ""
+    return (
+        f"{scale:g} times the learning rate{most}: the base model's rate is for batches of "
+        f"{reference}, and these are of {batch_size}"
+    )
+
+
 def total_steps(example_count: int, hyperparameters: Hyperparameters) -> int:
     """Batches run across the borders of epochs, so only the very last one may be short."""
     return math.ceil(example_count * hyperparameters.epoch_count / hyperparameters.batch_size)
@@ -73,6 +117,20 @@ def epoch_of(step: int, example_count: int, hyperparameters: Hyperparameters) ->
     """The epoch, from 1, in which the last example of `step` (from 1) lies."""
     seen = step * hyperparameters.batch_size
     return min(hyperparameters.epoch_count, math.ceil(seen / example_count))
+
+
+def measured_steps(
+    example_count: int, hyperparameters: Hyperparameters, last_step: int | None = None
+) -> frozenset[int]:
+    """After which steps the held-out examples are measured: at the end of each epoch, in a short
+    run at each fifth of it as well. `last_step` is where a budget is known to end the run."""
+    epochs, batch = hyperparameters.epoch_count, hyperparameters.batch_size
+    total = total_steps(example_count, hyperparameters)
+    last = total if last_step is None else last_step
+    steps = {math.ceil(epoch * example_count / batch) for epoch in range(1, epochs + 1)}
+    if epochs < PARTS or last < total:
+        steps |= {math.ceil(last * part / PARTS) for part in range(1, PARTS + 1)}
+    return frozenset(steps)
 
 
 def _check(given: dict[str, float | int | None]) -> None:

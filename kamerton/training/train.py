@@ -5,36 +5,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from kamerton import folders
 from kamerton.errors import FailedPrecondition
 from kamerton.inference import weights
 from kamerton.inference.weights import LoadedBase
 from kamerton.interfaces import OnSnapshot
-from kamerton.processes import report
 from kamerton.training import batches, rows
 from kamerton.training.adapter import Adapter
 from kamerton.training.attention import FLAT_ROWS
 from kamerton.training.batches import Batch
+from kamerton.training.checkpoints import TOLD, Checkpoints, Told, read_snapshots, write_snapshots
 from kamerton.training.gemma3 import Decoder, can_step
-from kamerton.training.hyperparameters import epoch_of, total_steps
-from kamerton.types import BaseModel, Example, Hyperparameters, Snapshot
+from kamerton.training.hyperparameters import epoch_of, measured_steps, total_steps
+from kamerton.training.meter import Meter
+from kamerton.training.rows import Row, grouped
+from kamerton.types import NO_BUDGET, BaseModel, Budget, Example, Hyperparameters, Snapshot
 
-CHECKPOINT = "checkpoint.safetensors"
-SNAPSHOTS = "snapshots.json"
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""AdamW's state, of all weights in one."""
-CHECKPOINT_COST = 0.03
-"""The share of a run's time that writing checkpoints may take."""
-CHECKPOINT_SECONDS = 30.0
-"""At least this often, whatever it costs."""
+STOP_REASON = "stop_reason.txt"
 
 
 def train(
@@ -46,13 +39,20 @@ def train(
     *,
     loaded: LoadedBase | None = None,
     parent: Path | None = None,
+    held_out: Sequence[Example] = (),
+    budget: Budget = NO_BUDGET,
 ) -> Path:
     """Tune `base_model` on `examples` and return the folder of the finished adapter.
 
     Works in `directory`, which must exist; a run that died is resumed from the newest whole
     checkpoint there, on the same loss trajectory. `parent` is the adapter to start from, `loaded`
-    the base model where the caller keeps it warm. Raises FailedPrecondition at the first step
-    whose loss or gradient is not finite, and whatever `on_snapshot` raises.
+    the base model where the caller keeps it warm. `held_out` are examples to measure with; they
+    change nothing in what is learned. A run that `budget` ends keeps the step with the lowest
+    held-out loss, and `read_stop_reason` of the folder says so.
+
+    Raises FailedPrecondition when there is nothing to learn in an example, when the budget allows
+    no step and at the first step whose loss or gradient is not finite; and whatever `on_snapshot`
+    raises.
     """
     finished = directory / "adapter"
     if folders.is_whole(finished):  # Whoever was to be told of it died before it could be.
@@ -60,61 +60,174 @@ def train(
             on_snapshot(snapshot)
         return finished
     loaded = loaded or weights.load(base_model)
+    began = time.monotonic()
     adapter = Adapter(loaded, hyperparameters)
     attention = loaded.model.config._attn_implementation
     loaded.model.set_attn_implementation(FLAT_ROWS)
     try:
         if parent is not None:
             adapter.continue_from(parent)
-        snapshots = _run(loaded, adapter, examples, hyperparameters, directory, on_snapshot)
+        run = _Run(loaded, adapter, examples, held_out, hyperparameters, budget, directory, began)
+        stop_reason = run.go(on_snapshot)
 
         def write(folder: Path) -> None:
             adapter.save(folder)
-            _write_snapshots(folder, snapshots)
+            write_snapshots(folder, run.snapshots)
+            if stop_reason:
+                (folder / STOP_REASON).write_text(stop_reason)
 
         folders.publish(finished, write)
+        (directory / TOLD).unlink(missing_ok=True)
     finally:
         loaded.model.set_attn_implementation(attention)
         adapter.remove()
     return finished
 
 
-def _run(
-    loaded: LoadedBase,
-    adapter: Adapter,
-    examples: Sequence[Example],
-    hyperparameters: Hyperparameters,
-    directory: Path,
-    on_snapshot: OnSnapshot,
-) -> list[Snapshot]:
-    """Take the steps that are left; the snapshots of all."""
-    context = loaded.base_model.context_tokens
-    encoded = [rows.encode(loaded.renderer, example, context) for example in examples]
-    optimizer = torch.optim.AdamW([adapter.flat], weight_decay=0.0)
-    gradients = Gradients(loaded)
-    checkpoints = Checkpoints(directory / "checkpoints", adapter, optimizer)
-    snapshots = checkpoints.restore()
-    if not all(on_snapshot(snapshot) for snapshot in snapshots):
-        return snapshots
-    done = snapshots[-1].step if snapshots else 0
-    for step in range(done + 1, total_steps(len(encoded), hyperparameters) + 1):
-        chosen = rows.rows_of_step(step, len(encoded), hyperparameters)
-        batch = batches.collate([encoded[index] for index in chosen], loaded.device)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, hyperparameters)
-        loss = _step(gradients, adapter.flat, optimizer, batch, step)
-        snapshots.append(
-            Snapshot(
-                step=step,
-                epoch=epoch_of(step, len(encoded), hyperparameters),
-                mean_loss=loss,
-                compute_time=datetime.now(UTC),
-            )
+def read_stop_reason(folder: Path) -> str:
+    """Why the run of a finished adapter ended before its last step; "" when it did not."""
+    file = folder / STOP_REASON
+    return file.read_text() if file.exists() else ""
+
+
+class _Run:
+    """The steps of one run, in however many attempts."""
+
+    def __init__(
+        self,
+        loaded: LoadedBase,
+        adapter: Adapter,
+        examples: Sequence[Example],
+        held_out: Sequence[Example],
+        hyperparameters: Hyperparameters,
+        budget: Budget,
+        directory: Path,
+        began: float,
+    ) -> None:
+        context = loaded.base_model.context_tokens
+        self._rows = rows.encode_all(loaded.renderer, examples, context)
+        _check(self._rows)
+        measured = rows.encode_all(loaded.renderer, held_out, context)
+        self._device = loaded.device
+        self._adapter = adapter
+        self._hyperparameters = hyperparameters
+        self._total = total_steps(len(self._rows), hyperparameters)
+        self._gradients = Gradients(loaded)
+        self._held_out = HeldOut(measured, self._gradients, loaded.device) if measured else None
+        self._keeps_best = budget != NO_BUDGET
+        self._has_seconds = budget.max_seconds is not None
+        self._meter = Meter(
+            budget,
+            [len(row.ids) for row in self._rows],
+            sum(len(row.ids) for row in measured),
+            hyperparameters,
+            began,
         )
-        checkpoints.save_when_due(snapshots)
-        if not on_snapshot(snapshots[-1]):
-            break
-    return snapshots
+        self._due = measured_steps(len(self._rows), hyperparameters, self._meter.affordable)
+        self._optimizer = torch.optim.AdamW([adapter.flat], weight_decay=0.0)
+        self._checkpoints = Checkpoints(directory / "checkpoints", adapter, self._optimizer)
+        self._progress = self._checkpoints.restore()
+        told = self._checkpoints.told()
+        self._meter.go_on(max(self._progress.seconds, told.seconds), told.step)
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        return self._progress.snapshots
+
+    def go(self, on_snapshot: OnSnapshot) -> str:
+        """Take the steps that are left, and put the weights to keep into the adapter.
+
+        Why it ended before the last step, if the budget ended it.
+        """
+        progress = self._progress
+        limit = self._meter.ends_after(progress.step, self._checkpoints.cost)
+        if limit:  # An attempt before this one died when its time was nearly over.
+            progress.snapshots[-1] = self._measured(progress.snapshots[-1])
+        if not all(on_snapshot(snapshot) for snapshot in progress.snapshots):
+            return ""
+        while not limit and progress.step < self._total:
+            snapshot = self._take(progress.step + 1)
+            is_timed = self._meter.is_due()
+            if is_timed or snapshot.step in self._due:
+                snapshot = self._measured(snapshot)
+            limit = self._meter.ends_after(snapshot.step, self._checkpoints.cost)
+            if limit:
+                snapshot = self._measured(snapshot)
+            progress.snapshots.append(snapshot)
+            # Another attempt would not measure at the same time what was told by then.
+            if is_timed or self._checkpoints.is_due():
+                progress.seconds = self._meter.seconds()
+                self._checkpoints.try_to_save(progress)
+            if self._has_seconds:
+                self._checkpoints.tell(Told(snapshot.step, self._meter.seconds()))
+            if not on_snapshot(snapshot):
+                return ""
+        return self._keep_best(limit) if limit else ""
+
+    def _take(self, step: int) -> Snapshot:
+        """One optimizer step."""
+        start = time.monotonic()
+        chosen = rows.rows_of_step(step, len(self._rows), self._hyperparameters)
+        batch = batches.collate([self._rows[index] for index in chosen], self._device)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(step, self._hyperparameters)
+        loss = take_step(self._gradients, self._adapter.flat, self._optimizer, batch, step)
+        self._meter.stepped(step, time.monotonic() - start)
+        return Snapshot(
+            step=step,
+            epoch=epoch_of(step, len(self._rows), self._hyperparameters),
+            mean_loss=loss,
+            compute_time=datetime.now(UTC),
+        )
+
+    def _measured(self, snapshot: Snapshot) -> Snapshot:
+        """With the loss of the held-out examples now; the weights are set aside if it is the
+        lowest and may be asked for."""
+        if self._held_out is None or snapshot.held_out_loss is not None:
+            return snapshot
+        start = time.monotonic()
+        loss = self._held_out.loss()
+        self._meter.measured(time.monotonic() - start)
+        if not math.isfinite(loss):
+            raise FailedPrecondition(_not_finite("held-out loss", loss, snapshot.step))
+        before = lowest(self.snapshots)
+        if self._keeps_best and (before is None or loss < _held_out_loss(before)):
+            self._progress.best = self._adapter.flat.detach().cpu().clone()
+        return replace(snapshot, held_out_loss=loss)
+
+    def _keep_best(self, limit: str) -> str:
+        """Go back to the lowest held-out loss; what is to be said of a run that was ended."""
+        ended = f"{limit} ended the run after step {self._progress.step} of {self._total}"
+        best = lowest(self.snapshots)
+        if best is None or self._progress.best is None:
+            return f"{ended}; kept is that step."
+        with torch.no_grad():
+            self._adapter.flat.copy_(self._progress.best)
+        return (
+            f"{ended}; kept is step {best.step}, with the lowest held-out loss "
+            f"({best.held_out_loss:.3f})."
+        )
+
+
+def _check(encoded: Sequence[Row]) -> None:
+    """Such a row would be read and teach nothing; a batch of them has no loss at all."""
+    for number, row in enumerate(encoded):
+        if not row.learned:
+            raise FailedPrecondition(
+                f"Example {number} (from 0) has nothing to learn in it: its answer does not fit "
+                "the context of the base model. Shorten or remove it."
+            )
+
+
+def lowest(snapshots: Sequence[Snapshot]) -> Snapshot | None:
+    """The first with the lowest held-out loss; None when it was never measured."""
+    measured = [snapshot for snapshot in snapshots if snapshot.held_out_loss is not None]
+    return min(measured, key=_held_out_loss, default=None)
+
+
+def _held_out_loss(snapshot: Snapshot) -> float:
+    assert snapshot.held_out_loss is not None
+    return snapshot.held_out_loss
 
 
 def learning_rate(step: int, hyperparameters: Hyperparameters) -> float:
@@ -124,9 +237,9 @@ def learning_rate(step: int, hyperparameters: Hyperparameters) -> float:
 
 
 def mean_loss(loaded: LoadedBase, batch: Batch) -> torch.Tensor:
-    """Cross-entropy in nats, averaged over the answer tokens of the batch.
+    """Cross-entropy in nats, averaged over the learned tokens of the batch.
 
-    The vocabulary head runs only where an answer token is predicted.
+    The vocabulary head runs only where a learned token is predicted.
     """
     output = loaded.model(
         input_ids=batch.input_ids,
@@ -148,14 +261,40 @@ class Gradients:
     def add(self, batch: Batch) -> float:
         """Add the gradients of a batch to the adapter's; its loss, as `mean_loss` has it."""
         if can_step(self._loaded, batch):
-            self._decoder = self._decoder or Decoder(self._loaded)
-            return self._decoder.step(batch)
+            return self._by_hand().step(batch)
         loss = mean_loss(self._loaded, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
+    def loss(self, batch: Batch) -> float:
+        """The loss alone; no gradient changes."""
+        if can_step(self._loaded, batch):
+            return self._by_hand().loss(batch)
+        with torch.no_grad():
+            return float(mean_loss(self._loaded, batch))
 
-def _step(
+    def _by_hand(self) -> Decoder:
+        self._decoder = self._decoder or Decoder(self._loaded)
+        return self._decoder
+
+
+class HeldOut:
+    """Examples that a run is measured with."""
+
+    def __init__(self, rows: Sequence[Row], gradients: Gradients, device: torch.device) -> None:
+        self._gradients = gradients
+        groups = grouped([len(row.ids) for row in rows])
+        self._batches = [batches.collate([rows[i] for i in group], device) for group in groups]
+
+    def loss(self) -> float:
+        """The mean in nats over all their learned tokens."""
+        counts = [len(batch.targets) for batch in self._batches]
+        losses = map(self._gradients.loss, self._batches)
+        total: float = sum(loss * count for loss, count in zip(losses, counts, strict=True))
+        return total / sum(counts)
+
+
+def take_step(
     gradients: Gradients,
     weights: torch.nn.Parameter,
     optimizer: torch.optim.Optimizer,
@@ -179,72 +318,3 @@ def _not_finite(what: str, value: float, step: int) -> str:
         f"The {what} became {value} at step {step}, so the run was stopped there. Most often the "
         "learning rate is too high: try a tenth of it."
     )
-
-
-class Checkpoints:
-    """What a run needs to go on after a crash: adapter, optimizer moments and snapshots.
-
-    The order of rows is a function of the step, and there is no dropout, so nothing else. The
-    snapshots are told again when the run goes on: who was told may have died with them.
-    """
-
-    def __init__(self, parent: Path, adapter: Adapter, optimizer: torch.optim.AdamW) -> None:
-        self._parent = parent
-        self._adapter = adapter
-        self._optimizer = optimizer
-        self._cost = 0.05
-        self._saved_at = time.monotonic()
-
-    def save_when_due(self, snapshots: list[Snapshot]) -> None:
-        """Save when that costs at most CHECKPOINT_COST of the time since the last one."""
-        interval = min(CHECKPOINT_SECONDS, max(1.0, self._cost / CHECKPOINT_COST))
-        if time.monotonic() - self._saved_at < interval:
-            return
-        try:
-            self.save(snapshots)
-        except FileNotFoundError:
-            raise  # Somebody deleted the folder, and with it the run.
-        except (OSError, SafetensorError):  # A full disk, say: worse for a crash, not for the run.
-            report()
-            self._saved_at = time.monotonic()
-
-    def save(self, snapshots: list[Snapshot]) -> None:
-        start = time.monotonic()
-        state = self._optimizer.state[self._adapter.flat]
-        tensors = {moment: state[moment] for moment in MOMENTS}
-        for name, parameter in self._adapter.parameters.items():
-            tensors[name] = parameter.detach().clone()  # A view cannot be saved.
-
-        def write(folder: Path) -> None:
-            save_file(tensors, folder / CHECKPOINT)
-            _write_snapshots(folder, snapshots)
-
-        self._parent.mkdir(exist_ok=True)
-        # Steps never repeat within a run, so names sort by age.
-        folders.publish(self._parent / f"step-{snapshots[-1].step:08d}", write)
-        folders.keep_newest(self._parent, 2)
-        self._saved_at = time.monotonic()
-        self._cost = self._saved_at - start
-
-    def restore(self) -> list[Snapshot]:
-        """Take over the newest whole checkpoint; its snapshots, or none when there is none."""
-        newest = folders.newest_whole(self._parent)
-        if newest is None:
-            return []
-        tensors = load_file(newest / CHECKPOINT)
-        snapshots = read_snapshots(newest)
-        flat = self._adapter.flat
-        moments = {moment: tensors.pop(moment).to(flat.device) for moment in MOMENTS}
-        self._adapter.restore(tensors)
-        step = torch.tensor(float(snapshots[-1].step))
-        self._optimizer.state[flat] = {"step": step, **moments}
-        return snapshots
-
-
-def _write_snapshots(folder: Path, snapshots: list[Snapshot]) -> None:
-    (folder / SNAPSHOTS).write_bytes(msgspec.json.encode(snapshots))
-
-
-def read_snapshots(folder: Path) -> list[Snapshot]:
-    """The snapshots that a checkpoint or a finished adapter keeps of its run."""
-    return msgspec.json.decode((folder / SNAPSHOTS).read_bytes(), type=list[Snapshot])

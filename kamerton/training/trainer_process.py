@@ -21,12 +21,13 @@ from kamerton.errors import (
     ResourceExhausted,
 )
 from kamerton.processes import Channel, Child, follow_parent, parent_channel, report
-from kamerton.types import BaseModel, Example, Hyperparameters, Snapshot
+from kamerton.types import NO_BUDGET, BaseModel, Budget, Example, Hyperparameters, Snapshot
 
 if TYPE_CHECKING:
     from kamerton.inference.weights import LoadedBase
 
 EXAMPLES = "examples.jsonl"
+HELD_OUT = "held_out.jsonl"
 
 # The channel's messages; the worker speaks the first three, the child the others.
 
@@ -45,6 +46,7 @@ class Run(msgspec.Struct, tag=True):
     """The folder that `keep_examples` made."""
     directory: str
     parent: str | None = None
+    budget: Budget = NO_BUDGET
 
 
 class GiveUp(msgspec.Struct, tag=True):
@@ -63,6 +65,8 @@ class Stepped(msgspec.Struct, tag=True):
 
 class Finished(msgspec.Struct, tag=True):
     run: int
+    stop_reason: str = ""
+    """Why it ended before its last step, if it did."""
 
 
 class Failed(msgspec.Struct, tag=True):
@@ -116,24 +120,37 @@ class TrainerProcess:
             pass  # It died; `follow` says so.
 
 
-def keep_examples(examples: Sequence[Example], folder: Path) -> None:
+def keep_examples(
+    examples: Sequence[Example], folder: Path, held_out: Sequence[Example] = ()
+) -> None:
     """Publish examples for the trainer, so that a run can never see some of them only."""
     encoder = msgspec.json.Encoder()
 
     def write(into: Path) -> None:
-        with (into / EXAMPLES).open("wb") as lines:
-            for example in examples:
-                lines.write(encoder.encode(example) + b"\n")
+        for name, kept in ((EXAMPLES, examples), (HELD_OUT, held_out)):
+            with (into / name).open("wb") as lines:
+                for example in kept:
+                    lines.write(encoder.encode(example) + b"\n")
 
     folders.publish(folder, write)
 
 
 def kept_examples(folder: Path) -> list[Example]:
-    """What `keep_examples` kept. Raises FailedPrecondition when it is damaged."""
+    """The examples to train on. Raises FailedPrecondition when what was kept is damaged."""
     if not folders.is_whole(folder):
         raise FailedPrecondition("The examples of this run are missing or damaged on disk.")
+    return _read(folder / EXAMPLES)
+
+
+def kept_held_out(folder: Path) -> list[Example]:
+    """The examples to measure with, of a folder that `kept_examples` has read."""
+    file = folder / HELD_OUT
+    return _read(file) if file.exists() else []  # Older runs have none.
+
+
+def _read(file: Path) -> list[Example]:
     decoder = msgspec.json.Decoder(Example)
-    with (folder / EXAMPLES).open("rb") as lines:
+    with file.open("rb") as lines:
         return [decoder.decode(line) for line in lines]
 
 
@@ -186,7 +203,7 @@ def _train(
     run: Run, base: Callable[[BaseModel], LoadedBase], channel: Channel, given_up: set[int]
 ) -> Finished | Failed:
     """Any failure must become an event with a reason: hence the broad except."""
-    from kamerton.training.train import train
+    from kamerton.training.train import read_stop_reason, train
 
     def on_snapshot(snapshot: Snapshot) -> bool:
         tell(channel, Stepped(run.number, snapshot))
@@ -195,20 +212,23 @@ def _train(
         return True
 
     try:
-        train(
+        kept = Path(run.examples)
+        adapter = train(
             run.base_model,
-            kept_examples(Path(run.examples)),
+            kept_examples(kept),
             run.hyperparameters,
             Path(run.directory),
             on_snapshot,
             loaded=base(run.base_model),
             parent=None if run.parent is None else Path(run.parent),
+            held_out=kept_held_out(kept),
+            budget=run.budget,
         )
     except KamertonError as error:
         return Failed(run.number, type(error).__name__, error.message)
     except Exception as error:
         return _unexpected(run, error)
-    return Finished(run.number)
+    return Finished(run.number, read_stop_reason(adapter))
 
 
 def _warm(loaded: LoadedBase) -> None:

@@ -7,6 +7,7 @@ import pytest
 from kamerton.errors import FailedPrecondition
 from kamerton.service import tuned_models
 from kamerton.service.app import DELETED, NoTrainingStack, lock_folder, remove_orphans
+from kamerton.service.readings import Data
 from kamerton.types import Example, GenerationConfig
 from tests.service.conftest import ANN, FakeApp
 
@@ -19,7 +20,7 @@ def test_one_server_a_folder(tmp_path: Path) -> None:
 
 def test_what_a_crash_left_behind_is_removed(app: FakeApp) -> None:
     kept = tuned_models.create(
-        app, ANN, base_model="kamerton-nano-001", examples=[Example.pair("1", "2")]
+        app, ANN, base_model="kamerton-nano-001", data=Data(examples=[Example.pair("1", "2")])
     ).tuned_model
     parent = app.settings.data / "tuned_models"
     (parent / "never finished").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from dataclasses import replace
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from kamerton.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted
-from kamerton.service import files, housekeeping, uploads
+from kamerton.inference.catalog import EMBEDDED
+from kamerton.service import files, housekeeping, readings, uploads
 from kamerton.service.housekeeping import Housekeeping
+from kamerton.service.readings import Data
 from kamerton.types import Caller, Content, Example, File
 from tests.service.conftest import ADMIN, ANN, BOB, FakeApp
 
@@ -20,6 +23,13 @@ def uploaded(app: FakeApp, content: str | bytes = b"x", caller: Caller = ANN, **
     upload, _ = uploads.start(app, caller, **more)
     uploads.receive(app, upload, 0, content if isinstance(content, bytes) else content.encode())
     return uploads.finish(app, upload)
+
+
+def examples_of(app: FakeApp, caller: Caller, uri: str) -> list[Example]:
+    """As a run is given them."""
+    reading = readings.read(app, caller, EMBEDDED, Data(uri))
+    readings.refuse(reading)
+    return list(reading.examples)
 
 
 def test_only_the_owner_and_administrators_see_a_file(app: FakeApp) -> None:
@@ -83,7 +93,7 @@ def test_files_expire_and_their_bytes_go(app: FakeApp, monkeypatch: pytest.Monke
         gone.wait(0.01)
     assert not path.exists()
     with pytest.raises(PermissionDenied):
-        files.read_examples(app, ANN, "files/mine")
+        examples_of(app, ANN, "files/mine")
     assert uploaded(app, file_id="mine").uid != made.uid
     app.close()
 
@@ -115,7 +125,7 @@ def test_every_shape_is_told_by_its_content(
     app: FakeApp, content: str, wanted: list[Example], display_name: str
 ) -> None:
     uploaded(app, content, file_id="x", display_name=display_name, mime_type="application/json")
-    assert files.read_examples(app, ANN, "files/x") == wanted
+    assert examples_of(app, ANN, "files/x") == wanted
 
 
 @pytest.mark.parametrize(
@@ -128,9 +138,9 @@ def test_every_shape_is_told_by_its_content(
 )
 def test_names_of_a_file(app: FakeApp, uri: str) -> None:
     uploaded(app, json.dumps(ROW), file_id="x-1")
-    assert files.read_examples(app, ANN, uri) == PAIRS[:1]
+    assert examples_of(app, ANN, uri) == PAIRS[:1]
     with pytest.raises(PermissionDenied):
-        files.read_examples(app, BOB, uri)
+        examples_of(app, BOB, uri)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +165,7 @@ def test_names_of_a_file(app: FakeApp, uri: str) -> None:
 def test_anything_else_is_refused(app: FakeApp, uri: str) -> None:
     uploaded(app, json.dumps(ROW), file_id="x-1")
     with pytest.raises(InvalidArgument) as caught:
-        files.read_examples(app, ANN, uri)
+        examples_of(app, ANN, uri)
     assert [violation.field for violation in caught.value.violations] == ["file_uri"]
 
 
@@ -163,45 +173,67 @@ def test_all_bad_rows_are_named_by_line(app: FakeApp) -> None:
     good, bad = json.dumps(ROW), '{"text_input": "1"}'
     uploaded(app, "\n".join([good, bad, good, "{"]), file_id="x", display_name="train.jsonl")
     with pytest.raises(InvalidArgument) as caught:
-        files.read_examples(app, ANN, "files/x")
+        examples_of(app, ANN, "files/x")
     assert caught.value.message.startswith("train.jsonl: 2 of 4 rows cannot be used; line 2: ")
     found = [(violation.field, violation.description) for violation in caught.value.violations]
     assert found[0] == ("file_uri", "line 2: output is missing")
     assert found[1][1].startswith("line 4 is not valid JSON")
     uploaded(app, "\n".join([bad] * 250), file_id="y")
     with pytest.raises(InvalidArgument) as caught:
-        files.read_examples(app, ANN, "files/y")
+        examples_of(app, ANN, "files/y")
     assert caught.value.message.startswith("files/y: 250 of 250 rows")
-    assert len(caught.value.violations) == 250
+    assert len(caught.value.violations) + caught.value.more == 250
 
 
 def test_what_is_too_large_to_train_on(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     uploaded(app, "\n".join([json.dumps(ROW)] * 11), file_id="x")
     with monkeypatch.context() as limits:
-        limits.setattr(files, "MAX_EXAMPLES", 10)
+        limits.setattr(readings, "MAX_EXAMPLES", 10)
         with pytest.raises(InvalidArgument, match="more than 10 examples"):
-            files.read_examples(app, ANN, "files/x")
+            examples_of(app, ANN, "files/x")
         limits.setattr(files, "MAX_TRAINING_BYTES", 100)
         with pytest.raises(InvalidArgument, match="at most 100 can be trained on"):
-            files.read_examples(app, ANN, "files/x")
-    assert len(files.read_examples(app, ANN, "files/x")) == 11
+            examples_of(app, ANN, "files/x")
+    assert len(examples_of(app, ANN, "files/x")) == 11
 
 
 def test_one_large_file_at_a_time_is_read(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     uploaded(app, json.dumps(ROW), file_id="x")
     monkeypatch.setattr(files, "READING_SECONDS", 0.01)
     busy = threading.Lock()
-    monkeypatch.setattr(files, "_reading", busy)
+    monkeypatch.setattr(files._creating, "reading", busy)  # Held by another.
     with busy:
-        files.read_examples(app, ANN, "files/x")  # a small one
+        examples_of(app, ANN, "files/x")  # a small one
         monkeypatch.setattr(files, "SMALL_BYTES", 1)
         with pytest.raises(ResourceExhausted, match="try again"):
-            files.read_examples(app, ANN, "files/x")
+            examples_of(app, ANN, "files/x")
+        readings.read(app, ANN, EMBEDDED, Data("files/x"), only_check=True)  # in another turn
         monkeypatch.setattr(files, "READING_SECONDS", 60)
-        monkeypatch.setattr(files, "_waiting", threading.BoundedSemaphore(1))
-        with files._waiting, pytest.raises(ResourceExhausted, match="try again"):
-            files.read_examples(app, ANN, "files/x")  # without waiting
-    files.read_examples(app, ANN, "files/x")
+        monkeypatch.setattr(files._creating, "waiting", threading.BoundedSemaphore(1))
+        with files._creating.waiting, pytest.raises(ResourceExhausted, match="try again"):
+            examples_of(app, ANN, "files/x")  # without waiting
+    examples_of(app, ANN, "files/x")
+
+
+def test_packed_files_are_small_when_their_rows_are(
+    app: FakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SMALL_BYTES", 100_000)
+
+    def most_bytes(content: bytes) -> int:
+        file = uploaded(app, content)
+        with files.source(app, ANN, f"files/{file.id}") as (source, most):
+            if not content.startswith(b"PAR1"):
+                assert sum(len(chunk.numbers) for chunk in source.chunks)  # From its start.
+            return most
+
+    row = json.dumps(ROW).encode() + b"\n"
+    assert most_bytes(gzip.compress(row * 25)) == len(row) * 25
+    assert most_bytes(gzip.compress(row * 10_000)) == files.MAX_TRAINING_BYTES
+    assert most_bytes(b"PAR1" + b"x" * 90) == 94 * 200
+    assert most_bytes(b"PAR1" + b"x" * 1000) == files.MAX_TRAINING_BYTES
+    with pytest.raises(InvalidArgument):
+        most_bytes(gzip.compress(row * 25)[:-9])
 
 
 def test_a_complaint_repeats_little_of_a_row(app: FakeApp) -> None:
@@ -209,7 +241,7 @@ def test_a_complaint_repeats_little_of_a_row(app: FakeApp) -> None:
     rows = ({long: 1}, {"messages": [{"role": long, "content": "x"}]}, {"contents": [{long: 1}]})
     uploaded(app, "\n".join(map(json.dumps, rows)), file_id="x")
     with pytest.raises(InvalidArgument) as refused:
-        files.read_examples(app, ANN, "files/x")
+        examples_of(app, ANN, "files/x")
     assert len(refused.value.violations) == 3
     assert all(len(found.description) < 1000 for found in refused.value.violations)
     assert len(refused.value.message) < 5000

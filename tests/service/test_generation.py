@@ -7,6 +7,7 @@ import pytest
 
 from kamerton.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from kamerton.service import generation, tuned_models
+from kamerton.service.readings import Data
 from kamerton.types import Caller, Content, Example, GenerationConfig
 from tests.service.conftest import ANN, BOB, FakeApp
 
@@ -26,7 +27,7 @@ def tuned(app: FakeApp) -> str:
         app,
         ANN,
         base_model="gemini-1.5-pro",
-        examples=[Example.pair("1", "2")],
+        data=Data(examples=[Example.pair("1", "2")]),
         tuned_model_id="mine",
         temperature=0.25,
     )

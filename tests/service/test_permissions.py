@@ -20,6 +20,7 @@ from kamerton.errors import (
 )
 from kamerton.service import access, generation, operations, permissions, tuned_models
 from kamerton.service.access import RIGHTS
+from kamerton.service.readings import Data
 from kamerton.store import permissions as store
 from kamerton.types import (
     Caller,
@@ -39,8 +40,8 @@ SCOPES: frozenset[Scope] = frozenset({"infer", "tuning"})
 
 def create(app: FakeApp, caller: Caller = ANN, id: str = "anns", **more: Any) -> str:
     """Ann's tuned model, ACTIVE; the id of its operation."""
-    source = {"base_model": "kamerton-nano-001", **more}
-    made = tuned_models.create(app, caller, tuned_model_id=id, examples=EXAMPLES, **source)
+    asked: Any = {"base_model": "kamerton-nano-001", "data": Data(examples=EXAMPLES), **more}
+    made = tuned_models.create(app, caller, tuned_model_id=id, **asked)
     folders.publish(app.folder(made.tuned_model.uid) / "adapter", lambda folder: None)
     app.runner.finish_all()
     return made.id

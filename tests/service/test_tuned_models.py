@@ -4,6 +4,7 @@ import errno
 import re
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from kamerton.errors import (
     Unavailable,
 )
 from kamerton.service import operations, tuned_models
+from kamerton.service.readings import Data
 from kamerton.service.tuned_models import new_id
 from kamerton.training.trainer_process import kept_examples
 from kamerton.types import Caller, Example, Operation, State
@@ -29,10 +31,11 @@ from tests.service.conftest import ADMIN, ANN, BOB, FakeApp
 PAIRS = [Example.pair("1", "2"), Example.pair("три", "четыре")]
 
 
-def create(app: FakeApp, caller: Caller = ANN, **more: Any) -> Operation:
-    return tuned_models.create(
-        app, caller, **{"base_model": "gemini-1.0-pro-001", "examples": PAIRS, **more}
-    )
+def create(
+    app: FakeApp, caller: Caller = ANN, examples: Sequence[Example] = PAIRS, **more: Any
+) -> Operation:
+    asked: Any = {"base_model": "gemini-1.0-pro-001", "data": Data(examples=examples), **more}
+    return tuned_models.create(app, caller, **asked)
 
 
 def test_create_decides_everything_before_the_answer(app: FakeApp) -> None:
@@ -246,14 +249,14 @@ def test_delete_frees_everything(app: FakeApp) -> None:
 def test_continuing_needs_an_active_source(app: FakeApp) -> None:
     parent = create(app, tuned_model_id="parent").tuned_model
     with pytest.raises(FailedPrecondition, match="CREATING"):
-        create(app, base_model="", source="parent")
+        create(app, source="parent")
 
     def write(folder: Path) -> None:
         (folder / "weights").write_text("w")
 
     folders.publish(app.folder(parent.uid) / "adapter", write)
     app.runner.finish_all()
-    child = create(app, base_model="", source="parent").tuned_model
+    child = create(app, source="parent").tuned_model
     assert (child.source, child.base_model) == ("parent", "kamerton-nano-001")
     assert (app.folder(child.uid) / "parent" / "weights").read_text() == "w"
     with pytest.raises(PermissionDenied):
@@ -275,14 +278,14 @@ def test_a_damaged_source_is_refused_and_nothing_is_kept(app: FakeApp) -> None:
     app.runner.finish_all()
     (app.folder(parent.uid) / "adapter").mkdir()
     with pytest.raises(FailedPrecondition, match="missing or damaged"):
-        create(app, base_model="", source="parent")
+        create(app, source="parent")
     assert [f.name for f in (app.settings.data / "tuned_models").iterdir()] == [parent.uid]
 
 
 def test_a_full_disk_is_told_and_nothing_is_kept(
     app: FakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(examples: object, folder: Path) -> None:
+    def full(examples: object, folder: Path, held_out: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tuned_models, "keep_examples", full)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from kamerton.errors import FailedPrecondition
 from kamerton.store import credentials, operations, permissions, tuned_models
 from kamerton.store.database import Database
-from kamerton.types import Caller
+from kamerton.types import NO_BUDGET, Caller
 
 
 def test_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
@@ -42,6 +42,26 @@ def test_what_the_first_release_kept_is_all_there_afterwards(tmp_path: Path) -> 
     assert found is not None
     assert (found[0].kind, found[0].owner, found[1]) == ("key", "ann@x.org", "abc")
     assert found[0].scopes == {"infer", "tuning"} and found[0].expire_time is None
+
+
+def test_what_the_second_release_kept_reads_as_unchecked(tmp_path: Path) -> None:
+    """Without a budget, a report or held-out examples, and nothing is lost."""
+    database = Database(f"sqlite:///{tmp_path / 'kamerton.db'}")
+    with database._alembic() as config:
+        command.upgrade(config, "0002")
+    with database.write() as session:
+        for table, row in OLD_ROWS[:3]:
+            row = {name: value for name, value in row.items() if name != "owner"}
+            names = ", ".join(row)
+            marks = ", ".join(f":{name}" for name in row)
+            session.execute(text(f"INSERT INTO {table} ({names}) VALUES ({marks})"), row)
+    database.migrate()
+    model = tuned_models.get(database, "numbers")
+    assert model is not None
+    assert (model.budget, model.holdout, model.report) == (NO_BUDGET, None, None)
+    assert (model.held_out_count, model.held_out_rows, model.stop_reason) == (0, (), "")
+    assert [(s.mean_loss, s.held_out_loss) for s in model.snapshots] == [(7.5, None)]
+    assert operations.get(database, "numbers", "op") is not None
 
 
 def test_a_copy_is_kept_before_tables_change(tmp_path: Path) -> None:

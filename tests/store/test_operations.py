@@ -10,11 +10,22 @@ from pathlib import Path
 import pytest
 
 from kamerton.errors import AlreadyExists, ResourceExhausted, Unavailable
+from kamerton.findings import Finding, Hit, Report, Spread, Statistics, Tokens
 from kamerton.store import database as database_module
 from kamerton.store import operations, tuned_models
 from kamerton.store.database import Database
 from kamerton.store.tuned_models import Filter
-from kamerton.types import Caller, Failure, Hyperparameters, Operation, Snapshot, State, TunedModel
+from kamerton.types import (
+    Budget,
+    Caller,
+    Failure,
+    Holdout,
+    Hyperparameters,
+    Operation,
+    Snapshot,
+    State,
+    TunedModel,
+)
 
 LEASE = 60.0
 
@@ -62,6 +73,60 @@ def test_what_goes_in_comes_out(database: Database) -> None:
     assert tuned_models.get(database, "m") == wanted.tuned_model
     assert operations.get(database, "other", "op-m") is None
     assert tuned_models.get(database, "other") is None
+
+
+def test_what_the_checks_said_and_what_was_held_out_comes_out(database: Database) -> None:
+    finding = Finding("K204", "echo", "warning", "m", "a", 1, "line", (Hit(7, "output", "x"),))
+    tokens = Tokens(Spread(10, 1, 2, 2.5, 4, 5), Spread(), Spread(), 1)
+    statistics = Statistics(20, 19, Spread(), Spread(), ((10, 20),), tokens)
+    report = Report("a.jsonl", "JSON lines", (("text_input, output", 20),), (finding,), statistics)
+    made = operation()
+    wanted = replace(
+        made,
+        tuned_model=replace(
+            made.tuned_model,
+            budget=Budget(20_000, 1.5),
+            holdout=Holdout(0.2, 4, 20, 7),
+            held_out_count=4,
+            held_out_rows=(1, 5, 7, 9),
+            report=report,
+        ),
+    )
+    operations.add(database, wanted, ANN.owner, 10)
+    assert operations.get(database, "m", "op-m") == wanted
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None and claim.tuned_model.budget == Budget(20_000, 1.5)
+
+
+def test_held_out_losses_are_kept_where_they_were_measured(database: Database) -> None:
+    operations.add(database, operation(), ANN.owner, 10)
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None
+    measured = replace(snapshot(2), held_out_loss=0.5)
+    operations.renew(database, claim, LEASE, [snapshot(1), measured])
+    model = tuned_models.get(database, "m")
+    assert model is not None and model.snapshots == (snapshot(1), measured)
+
+
+def test_a_loss_that_is_measured_late_is_added_and_none_is_changed(database: Database) -> None:
+    operations.add(database, operation(), ANN.owner, 10)
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None
+    first = replace(snapshot(1), held_out_loss=0.5)
+    operations.renew(database, claim, LEASE, [first, snapshot(2)])
+    again = [replace(snapshot(step, 9.0), held_out_loss=0.7) for step in (1, 2)]
+    operations.renew(database, claim, LEASE, again)
+    model = tuned_models.get(database, "m")
+    late = replace(snapshot(2), held_out_loss=0.7)
+    assert model is not None and model.snapshots == (first, late)
+
+
+def test_why_a_run_ended_early_is_kept(database: Database) -> None:
+    operations.add(database, operation(), ANN.owner, 10)
+    claim = operations.claim(database, "w1", LEASE)
+    assert claim is not None and operations.finish(database, claim, "The budget ended it.")
+    model = tuned_models.get(database, "m")
+    assert model is not None and model.stop_reason == "The budget ended it."
 
 
 def test_an_id_is_given_once(database: Database) -> None:

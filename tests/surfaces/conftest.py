@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kamerton.service import access, generation, operations, permissions, tuned_models
+from kamerton.service import access, datasets, generation, operations, permissions, tuned_models
 from tests.surfaces.gemini.fake_service import Http, Serving, Verbs
 
 
@@ -15,8 +15,9 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> Verbs:
     made = Verbs()
     for name in ("authenticate", "require"):
         monkeypatch.setattr(access, name, getattr(made, name))
-    for name in ("create", "get", "list_", "patch", "delete", "cancel"):
+    for name in ("create", "preview", "get", "list_", "patch", "delete", "cancel"):
         monkeypatch.setattr(tuned_models, name, getattr(made, name))
+    monkeypatch.setattr(datasets, "check", made.check_dataset)
     monkeypatch.setattr(operations, "get", made.get_operation)
     monkeypatch.setattr(operations, "list_", made.list_operations)
     monkeypatch.setattr(operations, "cancel", made.cancel_operation)

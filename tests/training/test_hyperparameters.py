@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from kamerton.errors import InvalidArgument
-from kamerton.training.hyperparameters import choose, epoch_of, total_steps
+from kamerton.training.hyperparameters import choose, epoch_of, measured_steps, reasons, total_steps
 from kamerton.types import BaseModel, Hyperparameters
 
 BASE = BaseModel(name="b", weights="", learning_rate=0.001, reference_batch_size=4)
@@ -80,3 +81,33 @@ def test_all_wrong_values_are_named_at_once() -> None:
 def test_rate_and_multiplier_exclude_each_other() -> None:
     with pytest.raises(InvalidArgument, match="not both"):
         choose(15, BASE, learning_rate=0.1, learning_rate_multiplier=1.0)
+
+
+def test_a_run_is_measured_after_each_epoch_and_five_times_at_least() -> None:
+    long, short = Hyperparameters(6, 4, 0.001, 0.001), Hyperparameters(2, 4, 0.001, 0.001)
+    assert measured_steps(10, long) == {3, 5, 8, 10, 13, 15}
+    assert measured_steps(40, short) == {4, 8, 10, 12, 16, 20}
+    assert measured_steps(1000, long, 50) >= {10, 20, 30, 40, 50}
+    assert max(measured_steps(15, short)) == total_steps(15, short)
+
+
+def test_each_choice_has_its_reason() -> None:
+    few = dict(reasons(999, BASE))
+    assert few["batch_size"] == "batches of 4 for fewer than 1,000 examples"
+    assert few["epoch_count"] == "5 unless given"
+    assert few["learning_rate"] == "0.001 of the base model"
+    assert few["peak_learning_rate"] == "the learning rate itself"
+    many = dict(reasons(1000, BASE))
+    assert many["batch_size"] == "batches of 16 for at least 1,000 examples"
+    assert many["learning_rate"].startswith("a fifth of the 0.001 of the base model for at least ")
+    assert many["peak_learning_rate"].startswith("4 times the learning rate: ")
+    assert set(many) == set(asdict(choose(1000, BASE))) - {"seed"}
+
+
+def test_what_was_given_is_called_so() -> None:
+    given = dict(reasons(15, BASE, epoch_count=2, batch_size=64, learning_rate=0.1))
+    assert [given[name] for name in ("epoch_count", "batch_size", "learning_rate")] == ["given"] * 3
+    assert "4 times the learning rate, the most there is" in given["peak_learning_rate"]
+    assert dict(reasons(15, BASE, learning_rate_multiplier=2.0))["learning_rate"] == (
+        "2 times 0.001 of the base model"
+    )

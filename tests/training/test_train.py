@@ -16,18 +16,32 @@ from kamerton import folders
 from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Cancelled, FailedPrecondition
 from kamerton.inference.weights import LoadedBase
+from kamerton.training import checkpoints
 from kamerton.training import train as module
 from kamerton.training.adapter import Adapter
 from kamerton.training.attention import FLAT_ROWS
 from kamerton.training.batches import Batch, collate
+from kamerton.training.checkpoints import Checkpoints, Progress
 from kamerton.training.gemma3 import Decoder, can_step
 from kamerton.training.hyperparameters import choose, total_steps
 from kamerton.training.rows import Row, encode, rows_of_step
 from kamerton.training.train import mean_loss, train
-from kamerton.types import Hyperparameters, Snapshot
+from kamerton.types import Content, Example, Hyperparameters, Snapshot
 
 STEPS = Hyperparameters(
     epoch_count=2, batch_size=4, learning_rate=0.01, peak_learning_rate=0.01, seed=3
+)
+
+
+CHAT = Example(
+    (
+        Content("user", "one"),
+        Content("model", "two"),
+        Content("user", "three"),
+        Content("model", "four", learn=False),
+        Content("user", "five"),
+    ),
+    "six",
 )
 
 
@@ -75,15 +89,15 @@ def rows(loaded: LoadedBase, step: int) -> list[Row]:
 
 
 def stock_loss(loaded: LoadedBase, batch: list[Row]) -> torch.Tensor:
-    """The same by the book: each row alone, stock attention, labels of -100 on the prompt."""
+    """The same by the book: each row alone, stock attention, labels of -100 on what is read."""
     total, count = torch.tensor(0.0), 0
     for row in batch:
-        ids = torch.tensor([row.ids])
-        labels = ids.clone()
-        labels[:, : row.answer_start] = -100
-        carrying = len(row.ids) - row.answer_start
-        total = total + loaded.model(input_ids=ids, labels=labels).loss * carrying
-        count += carrying
+        ids = torch.tensor([row.ids.tolist()])
+        labels = torch.full_like(ids, -100)
+        for start, end in row.spans:
+            labels[:, start:end] = ids[:, start:end]
+        total = total + loaded.model(input_ids=ids, labels=labels).loss * row.learned
+        count += row.learned
     return total / count
 
 
@@ -108,6 +122,8 @@ def test_loss_and_gradients_equal_the_stock_model(loaded: LoadedBase, kind: str,
     """Rows on one axis without padding, head at answers only: the same mathematics."""
     batch = rows(loaded, step)
     batch[0] = long_row(loaded, batch[0])
+    batch.append(encode(loaded.renderer, CHAT, 512))
+    assert len(batch[-1].spans) == 2
     expected_loss, expected = gradients(loaded, batch, "stock")
     loss, found = gradients(loaded, batch, kind)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
@@ -147,10 +163,36 @@ def gradients(
 
 def long_row(loaded: LoadedBase, row: Row) -> Row:
     """The row with a prompt several times as long as the sliding window."""
-    prompt, answer = row.ids[: row.answer_start], row.ids[row.answer_start :]
+    ((start, end),) = row.spans
+    prompt, answer = row.ids[:start], row.ids[start:end]
     longer = prompt[:-4] + prompt[3:-4] * 6 + prompt[-4:]
     assert len(longer) > 4 * loaded.model.config.sliding_window
-    return Row((*longer, *answer), len(longer))
+    return Row(longer + answer, ((len(longer), len(longer) + len(answer)),))
+
+
+def test_an_unlearned_turn_carries_no_loss(flat: LoadedBase) -> None:
+    batch = collate([encode(flat.renderer, CHAT, 512)], flat.device)
+    targets = batch.targets.tolist()
+    assert flat.renderer.text(targets) == "twosix"
+    assert targets.count(flat.renderer.end_of_turn) == 2
+
+
+@pytest.mark.parametrize("kind", ["by hand", "lean"])
+def test_the_loss_alone_is_the_loss_of_a_step(
+    loaded: LoadedBase, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    adapter = Adapter(loaded, STEPS)
+    loaded.model.set_attn_implementation(FLAT_ROWS)
+    try:
+        monkeypatch.setattr(module, "can_step", lambda loaded, batch: kind == "by hand")
+        batch = collate([*rows(loaded, 1), encode(loaded.renderer, CHAT, 512)], loaded.device)
+        gradients = module.Gradients(loaded)
+        alone = gradients.loss(batch)
+        assert not any(p.grad.any() for p in adapter.parameters.values() if p.grad is not None)
+        assert alone == pytest.approx(gradients.add(batch), rel=1e-6)
+    finally:
+        loaded.model.set_attn_implementation("sdpa")
+        adapter.remove()
 
 
 def test_the_order_of_rows_in_a_batch_changes_nothing(flat: LoadedBase) -> None:
@@ -176,11 +218,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int, damage: str
 ) -> None:
     straight, expected = run(loaded, tmp_path / "straight")
-    monkeypatch.setattr(module.Checkpoints, "save_when_due", module.Checkpoints.save)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
     run(loaded, tmp_path / "killed", stop_at=stop_at)
     saved = sorted((tmp_path / "killed" / "checkpoints").iterdir())
     for checkpoint in {"none": [], "last": saved[-1:], "all": saved}[damage]:
-        file = checkpoint / module.CHECKPOINT
+        file = checkpoint / checkpoints.CHECKPOINT
         file.write_bytes(file.read_bytes()[:-7])
     resumed, rest = run(loaded, tmp_path / "killed")
     # All of them are told again: who was told first may have died with them.
@@ -203,11 +245,11 @@ def test_a_finished_run_is_not_trained_again(
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(checkpoints: module.Checkpoints, snapshots: list[Snapshot]) -> None:
+    def full(checkpoints: Checkpoints, progress: Progress) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.Checkpoints, "save", full)
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "save", full)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
     adapter, snapshots = run(loaded, tmp_path / "run")
     assert len(snapshots) == total_steps(len(EXAMPLES), STEPS)
     assert folders.is_whole(adapter)
@@ -216,7 +258,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(
 def test_a_run_whose_folder_was_deleted_ends(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(FileNotFoundError):
         train(
             loaded.base_model, EXAMPLES, STEPS, tmp_path / "deleted", lambda s: True, loaded=loaded

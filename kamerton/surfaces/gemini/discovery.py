@@ -10,8 +10,8 @@ from kamerton.errors import InvalidArgument
 from kamerton.service.app import App
 from kamerton.surfaces import address
 from kamerton.surfaces.body import Json
+from kamerton.surfaces.documents import JSON, document
 from kamerton.surfaces.gemini.rest import VERSIONS
-from kamerton.surfaces.gemini.streams import JSON, document
 
 
 def routes(app: App) -> list[StarletteRoute]:

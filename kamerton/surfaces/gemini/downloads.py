@@ -12,8 +12,9 @@ from starlette.types import Receive, Scope, Send
 from kamerton.service import access, files
 from kamerton.service.app import App
 from kamerton.surfaces.gemini import file_messages
-from kamerton.surfaces.gemini.rest import VERSIONS, offered_credentials
+from kamerton.surfaces.gemini.rest import VERSIONS
 from kamerton.surfaces.gemini.streams import send_piece, unless_gone
+from kamerton.surfaces.parameters import offered_credentials
 from kamerton.types import File
 
 VERB = "files.download"

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
 from kamerton.errors import InvalidArgument, Violation
-from kamerton.surfaces.body import Json
+from kamerton.surfaces.body import Json, snake_case
 
 MAX_ITEMS = 200_000
 """Of one list; a request's size alone would allow millions."""
@@ -64,11 +64,6 @@ def binary_message(raw: bytes, kind: Any, *, ignored: frozenset[str] = frozenset
 def names(field: FieldDescriptor) -> tuple[str, ...]:
     """Both spellings of a field."""
     return (field.name, field.json_name)
-
-
-def snake_case(name: str) -> str:
-    """`display_name` for `displayName`, and for itself."""
-    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
 def shortest(value: float) -> float:

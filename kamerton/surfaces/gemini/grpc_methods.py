@@ -15,9 +15,9 @@ from google.rpc import error_details_pb2, status_pb2
 from kamerton.errors import Cancelled, InvalidArgument, KamertonError
 from kamerton.service import access
 from kamerton.service.app import App
-from kamerton.surfaces import unexpected
-from kamerton.surfaces.body import Json
-from kamerton.surfaces.gemini import answers, errors, form, published
+from kamerton.surfaces import errors, unexpected
+from kamerton.surfaces.body import Json, snake_case
+from kamerton.surfaces.gemini import answers, form, published
 from kamerton.surfaces.gemini.methods import Call, Client
 from kamerton.surfaces.gemini.rpcs import RPCS, Rpc, check_rights
 from kamerton.surfaces.gemini.streams import SLOWEST_READER, AnswerThreads, Pieces
@@ -99,7 +99,7 @@ class _Surface:
         request = form.binary_message(raw, rpc.request, ignored=answers.IGNORED)
         if "update_mask" in request.DESCRIPTOR.fields_by_name:
             paths = request.update_mask.paths
-            paths[:] = [form.snake_case(path.strip()) for path in paths]
+            paths[:] = [snake_case(path.strip()) for path in paths]
         return rpc.function(
             Call(self._app, caller, self._address, client=client or Client()), request
         )

@@ -13,15 +13,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kamerton.errors import InvalidArgument, NotFound, Violation, by_name
+from kamerton.service.tuned_models import Preview
+from kamerton.surfaces import errors
 from kamerton.surfaces.body import Json
-from kamerton.surfaces.gemini import errors
+from kamerton.surfaces.gemini import extension
 from kamerton.surfaces.gemini.form import shortest
 from kamerton.types import (
     BaseModel,
     Example,
     Failure,
     Operation,
-    Permission,
     Snapshot,
     State,
     TunedModel,
@@ -76,14 +77,6 @@ def operation_ids(name: str) -> tuple[str, str]:
     return tuned_model, operation_id
 
 
-def permission_ids(name: str) -> tuple[str, str]:
-    """`x` and `y` of `tunedModels/x/permissions/y`."""
-    tuned_model, permission_id = ids(
-        r"tunedModels/([a-z0-9-]{1,63})/permissions/([a-z0-9]{1,18})", name, "permission"
-    )
-    return tuned_model, permission_id
-
-
 def ids(pattern: str, name: str, what: str) -> tuple[str, ...]:
     found = re.fullmatch(pattern, name)
     if not found:
@@ -135,7 +128,9 @@ def tuned_model(noun: TunedModel, *, extended: bool = True) -> Json:
     made |= {"temperature": noun.temperature, "topP": noun.top_p, "topK": noun.top_k}
     made |= present(readerProjectNumbers=[str(number) for number in noun.reader_project_numbers])
     if extended:
-        made["kamerton"] = _extension(noun)
+        made["kamerton"] = extension.facts(noun)
+        if noun.failure:
+            made["kamerton"]["error"] = _failure(noun.failure)
     return made
 
 
@@ -153,19 +148,6 @@ def _tuning_task(noun: TunedModel) -> Json:
         "learningRate": chosen.learning_rate,
     }
     return task
-
-
-def _extension(noun: TunedModel) -> Json:
-    extension: Json = {
-        "exampleCount": noun.example_count,
-        "truncatedExampleCount": noun.truncated_example_count,
-        "totalSteps": noun.total_steps,
-        "peakLearningRate": noun.hyperparameters.peak_learning_rate,
-        "loraRank": noun.hyperparameters.lora_rank,
-    }
-    if noun.failure:
-        extension["error"] = _failure(noun.failure)
-    return extension
 
 
 def _snapshots(noun: TunedModel) -> list[Json]:
@@ -205,7 +187,7 @@ def _thinned(snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
 
 
 def create_arguments(request: Any) -> dict[str, Any]:
-    """A CreateTunedModelRequest as the arguments of `tuned_models.create`, but the examples."""
+    """A CreateTunedModelRequest as the arguments of `tuned_models.create`, but the data."""
     asked = request.tuned_model
     return {
         **_parent(asked),
@@ -224,17 +206,14 @@ def create_arguments(request: Any) -> dict[str, Any]:
     }
 
 
-FILE_URI = "tuned_model.tuning_task.training_data.file_uri"
-
 CREATE_FIELDS = {
-    "examples": "tuned_model.tuning_task.training_data.examples.examples",
     "epoch_count": "tuned_model.tuning_task.hyperparameters.epoch_count",
     "batch_size": "tuned_model.tuning_task.hyperparameters.batch_size",
     "learning_rate": "tuned_model.tuning_task.hyperparameters.learning_rate",
     "learning_rate_multiplier": "tuned_model.tuning_task.hyperparameters.learning_rate_multiplier",
     "base_model": "tuned_model.base_model",
     "source": "tuned_model.tuned_model_source.tuned_model",
-    "file_uri": FILE_URI,
+    **extension.FIELDS,
     **{name: f"tuned_model.{name}" for name in WRITABLE},
 }
 """Where the arguments of `tuned_models.create` and `patch` stand in the request."""
@@ -350,44 +329,25 @@ def _failure(failure: Failure) -> Json:
     return {"code": errors.status(by_name(failure.kind)).code, "message": failure.message}
 
 
-# --- permissions ---------------------------------------------------------------------------------
-
-PERMISSION_FIELDS = {
-    name: f"permission.{name}" for name in ("grantee_type", "email_address", "role")
-}
-"""Where the arguments of the verbs on permissions stand in the request."""
-
-
-def permission(tuned_model_id: str, noun: Permission) -> Json:
-    return {
-        "name": f"tunedModels/{tuned_model_id}/permissions/{noun.id}",
-        "granteeType": noun.grantee_type,
-        **present(emailAddress=noun.email),
-        "role": noun.role,
+def preview(noun: Preview, asked_id: str) -> Json:
+    """What creating would answer and make, as an operation that is done. Without an `asked_id`
+    the name is not known yet."""
+    model = noun.tuned_model
+    metadata: Json = {
+        "@type": f"{_TYPES}.CreateTunedModelMetadata",
+        "totalSteps": model.total_steps,
     }
-
-
-def permission_arguments(asked: Any) -> Json:
-    """A Permission as the arguments of `permissions.create`."""
+    response = tuned_model(model)
+    for name in ("state", "createTime", "updateTime", *(() if asked_id else ("name",))):
+        del response[name]
+    if asked_id:
+        metadata["tunedModel"] = f"tunedModels/{asked_id}"
+    response["kamerton"]["estimate"] = extension.estimate(noun.estimate, noun.measuring)
     return {
-        "grantee_type": _chosen(asked, "grantee_type"),
-        "email": asked.email_address,
-        "role": _chosen(asked, "role"),
+        "metadata": metadata,
+        "done": True,
+        "response": {"@type": f"{_TYPES}.TunedModel", **response},
     }
-
-
-def new_role(request: Any) -> Any:
-    """What an UpdatePermissionRequest wants the role to be."""
-    if wrong := [path for path in request.update_mask.paths if path not in ("role", "*")]:
-        raise InvalidArgument.of("update_mask", f"{wrong[0][:100]!r} cannot be changed; role can")
-    return _chosen(request.permission, "role")
-
-
-def _chosen(holder: Any, field: str) -> str | None:
-    """The name of an enum's value; None for the unspecified zero."""
-    value = getattr(holder, field)
-    names = holder.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
-    return str(names[value].name) if value in names and value != 0 else None
 
 
 # --- both ways -----------------------------------------------------------------------------------

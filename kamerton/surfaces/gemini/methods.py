@@ -12,9 +12,17 @@ from typing import Any
 from kamerton.errors import InvalidArgument, Unimplemented
 from kamerton.service import files, generation, models, operations, permissions, tuned_models
 from kamerton.service.app import App
+from kamerton.service.readings import Data
 from kamerton.surfaces.body import Json
-from kamerton.surfaces.gemini import answers, file_messages, messages, published
-from kamerton.surfaces.gemini.errors import wire_fields
+from kamerton.surfaces.errors import wire_fields
+from kamerton.surfaces.gemini import (
+    answers,
+    file_messages,
+    messages,
+    permission_messages,
+    published,
+)
+from kamerton.surfaces.gemini.extension import Extension
 from kamerton.types import Caller, Chunk
 
 _NESTED_FIELDS = {
@@ -70,8 +78,7 @@ class Call:
     caller: Caller
     address: str = ""
     """`scheme://host` under which the client knows this server."""
-    file_uri: str = ""
-    """Of a file with the training data, instead of examples in the request."""
+    extension: Extension = field(default_factory=Extension)
     client: Client = field(default_factory=Client)
 
     @property
@@ -92,13 +99,15 @@ def get_model(call: Call, request: Any) -> Json:
 
 
 def create_tuned_model(call: Call, request: Any) -> Json:
-    arguments = messages.create_arguments(request)
+    """The operation; or what would be made, where the caller only wants to know."""
+    beside = call.extension
+    arguments = messages.create_arguments(request) | dict(beside.arguments)
+    inline = () if beside.file_uri else messages.examples(request.tuned_model.tuning_task)
+    arguments["data"] = Data(beside.file_uri, examples=inline, columns=beside.columns)
     with wire_fields(messages.CREATE_FIELDS):
-        arguments["examples"] = (
-            files.read_examples(*call.who, call.file_uri)
-            if call.file_uri
-            else messages.examples(request.tuned_model.tuning_task)
-        )
+        if beside.validate_only:
+            made = tuned_models.preview(*call.who, **arguments)
+            return messages.preview(made, arguments["tuned_model_id"])
         return messages.operation(tuned_models.create(*call.who, **arguments))
 
 
@@ -173,14 +182,14 @@ def cancel_operation(call: Call, request: Any) -> Json:
 
 def create_permission(call: Call, request: Any) -> Json:
     id = messages.tuned_model_id(request.parent)
-    arguments = messages.permission_arguments(request.permission)
-    with wire_fields(messages.PERMISSION_FIELDS):
-        return messages.permission(id, permissions.create(*call.who, id, **arguments))
+    arguments = permission_messages.arguments(request.permission)
+    with wire_fields(permission_messages.FIELDS):
+        return permission_messages.permission(id, permissions.create(*call.who, id, **arguments))
 
 
 def get_permission(call: Call, request: Any) -> Json:
-    ids = messages.permission_ids(request.name)
-    return messages.permission(ids[0], permissions.get(*call.who, *ids))
+    ids = permission_messages.ids(request.name)
+    return permission_messages.permission(ids[0], permissions.get(*call.who, *ids))
 
 
 def list_permissions(call: Call, request: Any) -> Json:
@@ -188,19 +197,19 @@ def list_permissions(call: Call, request: Any) -> Json:
     page = permissions.list_(
         *call.who, id, page_size=_page_size(request, 10), page_token=request.page_token
     )
-    listed = (messages.permission(id, found) for found in page.items)
+    listed = (permission_messages.permission(id, found) for found in page.items)
     return _listed("permissions", listed, page.next_page_token)
 
 
 def update_permission(call: Call, request: Any) -> Json:
-    ids = messages.permission_ids(request.permission.name)
-    role = messages.new_role(request)
-    with wire_fields(messages.PERMISSION_FIELDS):
-        return messages.permission(ids[0], permissions.patch(*call.who, *ids, role))
+    ids = permission_messages.ids(request.permission.name)
+    role = permission_messages.new_role(request)
+    with wire_fields(permission_messages.FIELDS):
+        return permission_messages.permission(ids[0], permissions.patch(*call.who, *ids, role))
 
 
 def delete_permission(call: Call, request: Any) -> Json:
-    permissions.delete(*call.who, *messages.permission_ids(request.name))
+    permissions.delete(*call.who, *permission_messages.ids(request.name))
     return {}
 
 

@@ -16,23 +16,24 @@ from starlette.types import Receive, Scope, Send
 from kamerton.errors import InvalidArgument, KamertonError
 from kamerton.service import access
 from kamerton.service.app import App
-from kamerton.surfaces import address, body, unexpected
+from kamerton.surfaces import address, body, errors, unexpected
 from kamerton.surfaces.body import Json
-from kamerton.surfaces.gemini import answers, errors, form, messages
+from kamerton.surfaces.documents import JSON, document
+from kamerton.surfaces.gemini import answers, extension, form, messages
+from kamerton.surfaces.gemini.extension import Extension
 from kamerton.surfaces.gemini.methods import Call, Client
 from kamerton.surfaces.gemini.routes import Route, find
 from kamerton.surfaces.gemini.rpcs import check_rights
 from kamerton.surfaces.gemini.streams import (
-    JSON,
     AnswerThreads,
     ArrayFrame,
     Pieces,
     Places,
     SseFrame,
-    document,
     send_piece,
     unless_gone,
 )
+from kamerton.surfaces.parameters import offered_credentials, pretty_print, system_parameter
 from kamerton.types import Caller
 
 VERSIONS = ("v1beta", "v1", "v1alpha")
@@ -46,20 +47,6 @@ def routes(app: App, answering: AnswerThreads) -> list[StarletteRoute]:
 
 
 # --- from HTTP to a request message --------------------------------------------------------------
-
-
-def system_parameter(query: QueryParams, name: str) -> str:
-    return query.get(name) or query.get(f"${name}") or ""
-
-
-def pretty_print(query: QueryParams) -> bool:
-    return system_parameter(query, "prettyPrint").lower() not in ("false", "0")
-
-
-def offered_credentials(request: Request) -> dict[str, str | None]:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    key = request.headers.get("x-goog-api-key") or system_parameter(request.query_params, "key")
-    return {"bearer": token.strip() if scheme.lower() == "bearer" else None, "key": key or None}
 
 
 def _message(route: Route, path_fields: Mapping[str, str], query: QueryParams, given: Json) -> Any:
@@ -86,26 +73,6 @@ def _body(route: Route, raw: bytes) -> Json:
     if route.body == "tuned_model":
         return _wrapped(given)
     return given if route.body in ("", "*") else {route.body: given}
-
-
-def _lifted_file_uri(given: Json) -> str:
-    """Takes `trainingData.fileUri` out of a tuned model: the published messages lack it."""
-    inner: Any = given.get("tuned_model")
-    for names in (("tuningTask", "tuning_task"), ("trainingData", "training_data")):
-        if not isinstance(inner, dict):
-            return ""
-        inner = next((inner[name] for name in names if name in inner), None)
-    if not isinstance(inner, dict):
-        return ""
-    found = [inner.pop(name) for name in ("fileUri", "file_uri") if name in inner]
-    uri = next((value for value in found if value is not None), "")
-    if not isinstance(uri, str):
-        raise InvalidArgument.of(messages.FILE_URI, "must be a string, such as files/abc")
-    examples = inner.get("examples")
-    # Some clients send an empty list beside it.
-    if uri and (examples.get("examples") if isinstance(examples, dict) else examples):
-        raise InvalidArgument.of(messages.FILE_URI, "cannot be given together with examples")
-    return uri
 
 
 def _wrapped(given: Json) -> Json:
@@ -136,12 +103,12 @@ def _query_fields(route: Route, query: QueryParams) -> Json:
 def mask(query: QueryParams) -> list[str]:
     """The fields to change that the query names, in snake_case."""
     asked = query.get("updateMask") or query.get("update_mask") or ""
-    return [form.snake_case(path.strip()) for path in asked.split(",")] if asked else []
+    return [body.snake_case(path.strip()) for path in asked.split(",")] if asked else []
 
 
 def _present(resource: Json) -> list[str]:
     """Without any mask: all that can be changed and is there."""
-    present = {form.snake_case(name) for name, value in resource.items() if value is not None}
+    present = {body.snake_case(name) for name, value in resource.items() if value is not None}
     return [name for name in (*messages.WRITABLE, "role") if name in present]
 
 
@@ -173,8 +140,10 @@ class _Surface:
         def call() -> Any:
             caller = admitted or self._admit(route, credentials)
             given = _body(route, raw)
-            uri = _lifted_file_uri(given)
-            made = Call(self._app, caller, address.own(request, self._app.settings), uri, client)
+            creates = route.body == "tuned_model"
+            beside = extension.lifted(given, query) if creates else Extension()
+            own = address.own(request, self._app.settings)
+            made = Call(self._app, caller, own, beside, client)
             return route.rpc.function(made, _message(route, path_fields, query, given))
 
         pretty = pretty_print(query)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from kamerton.errors import NotFound, Unimplemented
-from kamerton.surfaces.gemini.errors import MethodNotAllowed
+from kamerton.surfaces.errors import MethodNotAllowed
 from kamerton.surfaces.gemini.rpcs import RPCS, Rpc
 
 VERBS = frozenset(

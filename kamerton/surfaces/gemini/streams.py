@@ -8,33 +8,21 @@ from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import msgspec
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Send
 
 from kamerton.errors import ResourceExhausted
 from kamerton.surfaces.body import Json
+from kamerton.surfaces.documents import JSON, encode
 from kamerton.surfaces.gemini.rpcs import Rpc
 
 T = TypeVar("T")
 
-JSON = "application/json; charset=UTF-8"
 MOST_WAITS = 64
 """Calls that may wait for operations at once."""
 SLOWEST_READER = 60.0
 """Seconds that a client may leave a piece of its answer unread."""
-
-
-def encode(made: Json, pretty: bool) -> bytes:
-    """JSON in one line, or indented by two spaces."""
-    encoded = msgspec.json.encode(made)
-    return msgspec.json.format(encoded, indent=2) if pretty else encoded
-
-
-def document(made: Json, pretty: bool) -> bytes:
-    """A whole answer; one for people to read ends with its line."""
-    return encode(made, pretty) + (b"\n" if pretty else b"")
 
 
 async def send_piece(send: Send, piece: bytes) -> None:

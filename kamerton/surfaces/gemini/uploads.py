@@ -20,11 +20,12 @@ from kamerton.errors import KamertonError, TooLarge
 from kamerton.service import access, uploads
 from kamerton.service.app import App
 from kamerton.surfaces import address, body, multipart
+from kamerton.surfaces.documents import JSON, document
+from kamerton.surfaces.errors import MethodNotAllowed, wire_fields
 from kamerton.surfaces.gemini import file_messages, upload_headers
-from kamerton.surfaces.gemini.errors import MethodNotAllowed, wire_fields
-from kamerton.surfaces.gemini.rest import VERSIONS, offered_credentials, pretty_print
-from kamerton.surfaces.gemini.streams import JSON, document
+from kamerton.surfaces.gemini.rest import VERSIONS
 from kamerton.surfaces.gemini.upload_headers import wrong
+from kamerton.surfaces.parameters import offered_credentials, pretty_print
 from kamerton.types import Caller, File, Upload
 
 T = TypeVar("T")

@@ -15,13 +15,18 @@ import requests
 import uvicorn
 
 from kamerton.errors import InvalidKey, NotFound, PermissionDenied, Unauthenticated
+from kamerton.findings import Finding, Hit, Report, Spread, Statistics
 from kamerton.inference.catalog import Catalog
 from kamerton.service.access import RIGHTS
+from kamerton.service.datasets import Outcome
+from kamerton.service.readings import Data
+from kamerton.service.tuned_models import Preview
 from kamerton.settings import Settings
 from kamerton.surfaces import server
 from kamerton.types import (
     Caller,
     Chunk,
+    Estimate,
     Hyperparameters,
     Operation,
     Page,
@@ -34,6 +39,27 @@ from kamerton.types import (
 
 PERMISSION = Permission("100000000000000001", "USER", "bob@x.org", "READER")
 START = datetime(2026, 11, 21, 8, 16, 11, 879270, tzinfo=UTC)
+FOUND = Finding(
+    "K203",
+    "contradiction",
+    "warning",
+    "2 of 15 rows have the same input as another and a different output",
+    "Decide which output is right, and remove the others.",
+    2,
+    "example",
+    (Hit(3, "output", "like example 1"), Hit(7)),
+)
+REPORT = Report(
+    "examples",
+    "inline rows",
+    (("text_input, output", 15),),
+    (FOUND,),
+    Statistics(15, 15, Spread(30, 1, 2, 2.0, 3, 3), Spread(30, 1, 2, 2.0, 3, 3), ((4, 15),)),
+    ("K307",),
+)
+ESTIMATE = Estimate(
+    Hyperparameters(5, 4, 0.001, 0.0005), (("batch_size", "few examples"),), 15, 0, 19, 900, 150
+)
 SCOPES: dict[str, frozenset[Scope]] = {
     "owner-key": frozenset({"infer", "tuning"}),
     "reader-key": frozenset({"infer"}),
@@ -105,6 +131,7 @@ class Verbs:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     error: Exception | None = None
     operation: Operation = field(default_factory=operation)
+    outcome: Outcome = field(default_factory=lambda: Outcome(REPORT, ESTIMATE, True))
     chunks: list[Chunk | Exception] = field(
         default_factory=lambda: [
             Chunk("LX", prompt_tokens=5, output_tokens=1),
@@ -143,6 +170,14 @@ class Verbs:
     def create(self, app: Any, caller: Caller, **arguments: Any) -> Operation:
         self.note("create", **arguments)
         return self.operation
+
+    def preview(self, app: Any, caller: Caller, **arguments: Any) -> Preview:
+        self.note("preview", **arguments)
+        return Preview(replace(self.operation.tuned_model, report=REPORT), ESTIMATE, False)
+
+    def check_dataset(self, app: Any, caller: Caller, data: Data, **arguments: Any) -> Outcome:
+        self.note("check", data=data, **arguments)
+        return self.outcome
 
     def get(self, app: Any, caller: Caller, tuned_model_id: str) -> TunedModel:
         self.note("get", tuned_model_id=tuned_model_id)

@@ -83,7 +83,7 @@ def test_create(rpc: Serving, verbs: Verbs) -> None:
     assert made.metadata.Unpack(metadata)
     assert (metadata.total_steps, metadata.tuned_model) == (19, MODEL)
     assert verbs.asked["tuned_model_id"] == "my-numbers"
-    assert verbs.asked["examples"] == [Example.pair("1", "2"), Example.pair("three", "four")]
+    assert verbs.asked["data"].examples == [Example.pair("1", "2"), Example.pair("three", "four")]
     assert (verbs.asked["epoch_count"], verbs.asked["learning_rate"]) == (5, 0.001)
     assert (verbs.asked["temperature"], verbs.asked["display_name"]) == (0.7, "numbers")
 

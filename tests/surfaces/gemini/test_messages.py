@@ -12,8 +12,8 @@ from google.longrunning import operations_pb2
 from google.protobuf import json_format
 
 from kamerton.inference.catalog import EMBEDDED
+from kamerton.surfaces.documents import encode
 from kamerton.surfaces.gemini import answers, messages, published
-from kamerton.surfaces.gemini.streams import encode
 from kamerton.types import Chunk, Failure, State
 from tests.surfaces.gemini.fake_service import START, operation, snapshots, tuned_model
 

@@ -15,7 +15,14 @@ from starlette.datastructures import QueryParams
 from kamerton.errors import InvalidArgument, KamertonError, NotFound
 from kamerton.service import tuned_models
 from kamerton.surfaces import body
-from kamerton.surfaces.gemini import form, messages, published, rest, routes
+from kamerton.surfaces.gemini import (
+    form,
+    messages,
+    permission_messages,
+    published,
+    rest,
+    routes,
+)
 from kamerton.types import Caller
 
 LEAVES = (
@@ -116,7 +123,7 @@ def test_names_give_back_their_ids(model: str, operation: str, permission: str) 
     name = f"tunedModels/{model}"
     assert messages.tuned_model_id(name) == model
     assert messages.operation_ids(f"{name}/operations/{operation}") == (model, operation)
-    assert messages.permission_ids(f"{name}/permissions/{permission}") == (model, permission)
+    assert permission_messages.ids(f"{name}/permissions/{permission}") == (model, permission)
 
 
 @given(name=st.text() | st.from_regex(r"tunedModels/.*"))
@@ -125,7 +132,7 @@ def test_names_give_back_their_ids(model: str, operation: str, permission: str) 
 @example("tunedModels/%2e%2e")
 @example("tunedModels/ａ")
 def test_a_name_holds_nothing_but_plain_ids(name: str) -> None:
-    for parse in (messages.tuned_model_id, messages.operation_ids, messages.permission_ids):
+    for parse in (messages.tuned_model_id, messages.operation_ids, permission_messages.ids):
         try:
             ids = parse(name)
         except NotFound as error:

@@ -20,6 +20,7 @@ from kamerton.errors import (
     Unimplemented,
     Violation,
 )
+from kamerton.service.readings import Data
 from kamerton.types import Content, Example, GenerationConfig, State
 from tests.surfaces.gemini.fake_service import Http, Verbs, fields, operation, problem, snapshots
 
@@ -105,7 +106,7 @@ def test_the_tutorial(http: Http, verbs: Verbs) -> None:
     assert verbs.asked == {
         "base_model": "gemini-1.0-pro-001",
         "asked_base_model": "models/gemini-1.0-pro-001",
-        "examples": [Example.pair("1", "2"), Example.pair("three", "four")],
+        "data": Data(examples=[Example.pair("1", "2"), Example.pair("three", "four")]),
         "tuned_model_id": "",
         "display_name": "number generator model",
         "description": "",
@@ -138,7 +139,7 @@ def test_everything_that_can_be_asked(http: Http, verbs: Verbs) -> None:
     )
     assert answer.status_code == 200, answer.text
     asked = verbs.asked
-    assert asked.pop("examples")
+    assert asked.pop("data").examples
     assert asked == {
         "base_model": "gemini-x",
         "asked_base_model": "models/gemini-x",

@@ -1,14 +1,15 @@
-"""How our errors look on the Gemini wire: status names, codes and bodies."""
+"""How our errors look to clients, as Google's APIs tell them: status names, codes and bodies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from kamerton.errors import (
     AlreadyExists,
+    BadDataset,
     Cancelled,
     FailedPrecondition,
     Internal,
@@ -23,8 +24,11 @@ from kamerton.errors import (
     Unimplemented,
     Violation,
 )
+from kamerton.findings import Finding
 
 MAX_VIOLATIONS = 100
+MAX_NUMBERS = 10
+"""Of rows, told of one finding."""
 RETRY_SECONDS = 3
 
 
@@ -87,7 +91,14 @@ def details(error: KamertonError, most: int = MAX_VIOLATIONS) -> Iterator[dict[s
     if isinstance(error, InvalidKey):
         yield _detail("ErrorInfo", reason="API_KEY_INVALID", domain="googleapis.com")
     if isinstance(error, InvalidArgument) and error.violations:
-        yield _detail("BadRequest", fieldViolations=_field_violations(error.violations, most))
+        yield _detail("BadRequest", fieldViolations=_field_violations(error, most))
+    if isinstance(error, BadDataset):
+        yield _detail(
+            "ErrorInfo",
+            reason="DATASET_CHECK_FAILED",
+            domain="kamerton",
+            metadata=_metadata(error.report.findings[:most]),
+        )
     if isinstance(error, ResourceExhausted):
         yield _detail("QuotaFailure", violations=[{"description": error.message}])
     if isinstance(error, ResourceExhausted | Unavailable):
@@ -98,9 +109,28 @@ def _detail(kind: str, **fields: Any) -> dict[str, Any]:
     return {"@type": f"type.googleapis.com/google.rpc.{kind}", **fields}
 
 
-def _field_violations(violations: tuple[Violation, ...], most: int) -> list[dict[str, str]]:
+def _metadata(findings: Sequence[Finding]) -> dict[str, str]:
+    """By code; validation data can have the same finding once more."""
+    made: dict[str, str] = {}
+    for found in findings:
+        told = _told(found)
+        made[found.code] = f"{made[found.code]} {told}" if found.code in made else told
+    return made
+
+
+def _told(found: Finding) -> str:
+    """A finding as one text: what, where, and what to do about it."""
+    numbers = ", ".join(str(hit.number) for hit in found.hits[:MAX_NUMBERS])
+    more = " …" if found.count > MAX_NUMBERS else ""
+    plural = "" if len(found.hits) == 1 else "s"
+    places = f"{found.unit}{plural} {numbers}{more}" if numbers else ""
+    return "; ".join(filter(None, (found.message.rstrip("."), places, found.advice)))
+
+
+def _field_violations(error: InvalidArgument, most: int) -> list[dict[str, str]]:
+    violations = error.violations
     shown = [{"field": v.field, "description": v.description} for v in violations[:most]]
-    if (rest := len(violations) - most) > 0:
+    if (rest := len(violations[most:]) + error.more) > 0:
         shown.append({"field": "", "description": f"and {rest} more"})
     return shown
 
@@ -112,13 +142,13 @@ def wire_fields(places: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except InvalidArgument as error:
-        told = error.message == InvalidArgument.all_of(error.violations).message
+        told = error.message == InvalidArgument.all_of(error.violations, error.more).message
         error.violations = tuple(
             Violation(_wire_field(violation.field, places), violation.description)
             for violation in error.violations
         )
         if told:  # Clients show nothing but the message.
-            error.message = InvalidArgument.all_of(error.violations).message
+            error.message = InvalidArgument.all_of(error.violations, error.more).message
         raise
 
 

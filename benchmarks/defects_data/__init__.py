@@ -1,0 +1,1 @@
+"""Clean sets of examples, English and Russian, and the defects that are seeded into them."""

@@ -1,0 +1,1 @@
+"""Our own API, beside those of others: what they have no method for."""
