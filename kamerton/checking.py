@@ -9,7 +9,7 @@ from typing import Any
 from kamerton.dataset import check as checks
 from kamerton.dataset.check import Measuring
 from kamerton.dataset.chunks import Source
-from kamerton.dataset.formats import place_of, sentence
+from kamerton.dataset.sentences import place_of, sentence
 from kamerton.dataset.sources import example_source, inline_source, source_of
 from kamerton.dataset.split import hold_out
 from kamerton.errors import BadDataset, FailedPrecondition, InvalidArgument, NotFound, Violation

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from kamerton.dataset.chunks import Source
-from kamerton.dataset.formats import refusal
+from kamerton.dataset.sentences import refusal
 from kamerton.errors import InvalidArgument
 from kamerton.findings import Hit
 from kamerton.types import Content, Example

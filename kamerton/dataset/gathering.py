@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from kamerton.dataset.chunks import Chunk
-from kamerton.dataset.refused import CONVERSATIONS, encodable
 from kamerton.dataset.rows import MAX_ROWS, Row
 from kamerton.dataset.shapes import Columns, Unlearned, read_row
+from kamerton.dataset.unsupported import CONVERSATIONS, encodable
 from kamerton.errors import InvalidArgument
 from kamerton.findings import Hit
 from kamerton.types import Example

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from kamerton.dataset.refused import CONVERSATIONS, check_supported, half_character
+from kamerton.dataset.unsupported import CONVERSATIONS, check_supported, half_character
 from kamerton.errors import InvalidArgument
 from kamerton.types import Content, Example, Role
 

@@ -13,8 +13,8 @@ from kamerton.dataset.check import Measuring, RowTokens
 from kamerton.dataset.checks.privacy import hide
 from kamerton.dataset.checks.registry import ROW_CHECKS, WHOLE_CHECKS, Check, all_checks
 from kamerton.dataset.chunks import Chunk, Source
-from kamerton.dataset.formats import MAX_INPUT_CHARACTERS
 from kamerton.dataset.seen import Places, Seen
+from kamerton.dataset.sentences import MAX_INPUT_CHARACTERS
 from kamerton.dataset.statistics import Counts
 from kamerton.dataset.whole import Whole
 from kamerton.errors import InvalidArgument

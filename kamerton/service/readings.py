@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from kamerton.dataset.chunks import Chunk, Source
-from kamerton.dataset.formats import sentence
+from kamerton.dataset.sentences import sentence
 from kamerton.dataset.sources import example_source, inline_source
 from kamerton.errors import BadDataset, InvalidArgument, Violation
 from kamerton.findings import Finding, Hit

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kamerton.dataset.formats import refusal
+from kamerton.dataset.sentences import refusal
 from kamerton.dataset.sources import inline_source, source_of
 from kamerton.dataset.tutorial import EXAMPLES, PAIRS, UNSEEN
 from kamerton.errors import InvalidArgument, Violation

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from kamerton.dataset.checks.registry import row_check
-from kamerton.dataset.formats import MAX_INPUT_CHARACTERS, MAX_OUTPUT_CHARACTERS
 from kamerton.dataset.seen import INVISIBLE, VISIBLE, Seen, Texts
+from kamerton.dataset.sentences import MAX_INPUT_CHARACTERS, MAX_OUTPUT_CHARACTERS
 from kamerton.findings import Hit
 from kamerton.types import Example
 
