@@ -225,8 +225,17 @@ def _server(console: Console, keep: bool) -> Iterator[DemoServer]:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if server is not None:
                 _stop(server.process)
-            shutil.rmtree(data, ignore_errors=True)
+            _remove(data)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _remove(data: Path) -> None:
+    """With what the server's children still write while they end."""
+    for _ in range(50):
+        shutil.rmtree(data, ignore_errors=True)
+        if not data.exists():
+            return
+        time.sleep(0.1)
 
 
 def _start(data: Path) -> DemoServer:

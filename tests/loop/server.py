@@ -143,8 +143,10 @@ class Server:
         """The child processes by their module: engine, worker and trainer."""
         found = {}
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            module = child.cmdline()[-1].rsplit(".", 1)[-1]
-            found[module] = child
+            try:
+                found[child.cmdline()[-1].rsplit(".", 1)[-1]] = child
+            except psutil.NoSuchProcess:  # It has just ended.
+                pass
         return found
 
     def logs(self) -> str:
