@@ -76,6 +76,9 @@ def _table() -> NDArray[np.uint16]:
 _KINDS = _table()
 Places = NDArray[np.intp]
 _BLOCK = 16 * 1024
+_SAMPLE = slice(1000)
+_MOST_RARE = 0.25
+"""Of the units, that are looked up one by one."""
 _NOWHERE: Places = np.zeros(0, np.intp)
 
 
@@ -87,6 +90,9 @@ class Texts:
         count = len(texts)
         self.lengths: NDArray[np.int64] = np.fromiter(map(len, texts), np.int64, count)
         """In characters."""
+        # Before all else: texts that were just decoded are still in the processor's cache.
+        self.hashes: NDArray[np.int64] = np.fromiter(map(hash, texts), np.int64, count)
+        """Equal for equal texts, in this process."""
         # A line break after each text, so that an empty one has a place as well.
         joined = "\n".join([*texts, ""])
         self.units = np.frombuffer(joined.encode("utf-16-le", "surrogatepass"), np.uint16)
@@ -97,15 +103,37 @@ class Texts:
         self._ends = np.cumsum(sizes) - 1
         self.starts = self._ends + 1 - sizes
         """Where each text begins among the units."""
-        self._kinds = _looked_up(self.units)
-        self.marks: NDArray[np.uint16] = (
-            np.bitwise_or.reduceat(self._kinds, self.starts) if count else np.zeros(0, np.uint16)
-        )
+        self.marks: NDArray[np.uint16] = self._marked() if count else np.zeros(0, np.uint16)
         """Of each text, the kinds of characters that it has."""
         self._all = int(np.bitwise_or.reduce(self.marks))
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def _marked(self) -> NDArray[np.uint16]:
+        # Most characters are letters of one alphabet, or spaces. To compare all with these, and
+        # look up the others, is far faster than to look up all.
+        if _is_cyrillic(self.units[_SAMPLE]):
+            kind, letters = CYRILLIC, self.units - np.uint16(ord("А"))
+            others = letters >= 64
+        else:
+            kind, letters = LATIN, (self.units | np.uint16(0x20)) - np.uint16(ord("a"))
+            others = letters >= 26
+        rare = np.flatnonzero(others & (self.units != ord(" ")))
+        if len(rare) > _MOST_RARE * len(self.units):
+            found: NDArray[np.uint16] = np.bitwise_or.reduceat(self._kinds, self.starts)
+            return found
+        # The line break after each text is one of them, so that none is without.
+        places = np.searchsorted(rare, self.starts)
+        marks: NDArray[np.uint16] = np.bitwise_or.reduceat(_KINDS[self.units[rare]], places)
+        without = np.bitwise_and.reduceat(others, self.starts)
+        marks[~without] |= kind
+        return marks
+
+    @cached_property
+    def _kinds(self) -> NDArray[np.uint16]:
+        """Of each unit."""
+        return _looked_up(self.units)
 
     def having(self, kinds: int) -> Places:
         """Places of the texts with a character of one of these kinds."""
@@ -139,6 +167,10 @@ class Texts:
         """The last UTF-16 unit of each text; a line break for an empty one."""
         last: NDArray[np.uint16] = self.units[np.maximum(self._ends - 1, self.starts)]
         return last
+
+
+def _is_cyrillic(units: NDArray[np.uint16]) -> bool:
+    return bool(np.count_nonzero((units >> 8) == 4) * 2 > len(units))
 
 
 def _looked_up(units: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -49,7 +49,7 @@ class Column:
 
     def add(self, texts: Texts) -> None:
         parts: dict[str, NDArray[Any]] = {
-            "hashes": np.fromiter(map(hash, texts.texts), np.int64, len(texts)),
+            "hashes": texts.hashes,
             "lengths": texts.lengths,
             "first": texts.first,
             "second": texts.second,

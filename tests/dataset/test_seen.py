@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +113,13 @@ def test_rows_are_left_out_with_all_that_is_theirs() -> None:
     assert others.tokens == {0: RowTokens(1, 1), 1: RowTokens(3, 3)}
     assert others.special_tokens == {"<m>"}
     assert seen.without([]) is seen
+
+
+@pytest.mark.parametrize("start", ["", "слово " * 400, "word " * 400, "1,2;3! " * 400, "字" * 2000])
+def test_the_quick_way_finds_what_looking_up_every_unit_finds(start: str) -> None:
+    rest = ["", " ", "a", "Я", "ё", "Ё", "A1", "<b>", "\u200b", "🙂", "a@b", "слово word", "\n"]
+    found = Texts([start, *rest])
+    alone = [int(Texts([text]).marks[0]) for text in [start, *rest]]
+    assert found.marks.tolist() == alone
+    looked_up = [np.bitwise_or.reduce(kinds) for kinds in np.split(found._kinds, found.starts[1:])]
+    assert found.marks.tolist() == [int(kinds) for kinds in looked_up]
