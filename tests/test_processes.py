@@ -62,6 +62,11 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 def test_a_child_that_does_not_listen_is_ended_by_force(child: Child) -> None:
     child.channel.send(b"up")
     next(child.channel.lines())
-    psutil.Process(child.pid).suspend()
+    process = psutil.Process(child.pid)
+    process.suspend()
+    deadline = time.monotonic() + 5
+    while process.status() != psutil.STATUS_STOPPED:  # The signal has yet to reach it.
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     child.close(patience=0.3)
     assert child.exit_status() == -9
