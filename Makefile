@@ -12,7 +12,7 @@ CLIENT_PINS := tests/loop/clients
 CLIENT_NAMES := google-generativeai google-genai google-genai-1.46 node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve clients test check format bench fuzz base base-gate clean
+.PHONY: help demo serve clients test check format bench fuzz soak base base-gate clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,7 +22,7 @@ $(VENV)/.train: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) -c $(CONSTRAINTS) "$$(grep -E '^torch==' $(CONSTRAINTS))"
 	@echo "2 of 2: Kamerton and what else it needs ..."
-	@$(PIP) -c $(CONSTRAINTS) -e ".[train]"
+	@$(PIP) -c $(CONSTRAINTS) -e ".[train,plot]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
@@ -75,6 +75,9 @@ bench: $(VENV)/.bench ## measure against the field's stock trainer
 fuzz: $(VENV)/.dev ## ten minutes of broken files for the readers of datasets
 	@$(PIP) atheris==3.0.0
 	@$(BIN)/python -m tests.fuzz.readers $(ARGS)
+
+soak: $(VENV)/.dev ## kill server, worker, trainer and engine a hundred times in the middle of runs
+	@$(BIN)/python -m tests.loop.kills $(ARGS)
 
 base: $(VENV)/.train ## make the embedded base model anew (about an hour on one core)
 	@$(BIN)/python -m recipes.kamerton_nano_001 $(ARGS)

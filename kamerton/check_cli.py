@@ -49,10 +49,8 @@ _CODES = re.compile(
 MOST_HITS = 10_000
 """Rows that a finding names for programs."""
 
-File = Annotated[
-    Path,
-    typer.Argument(metavar="FILE", help="Examples in any format; - reads standard input."),
-]
+_FILE = typer.Argument(metavar="FILE", help="Examples in any format; - reads standard input.")
+File = Annotated[Path, _FILE]
 Base = Annotated[
     str,
     typer.Option(help="Base model: a name, a folder or a hub id; only its tokenizer is needed."),
@@ -73,10 +71,7 @@ EXIT_CODES = (
 
 
 def check(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE", help="Examples in any format; - reads standard input."),
-    ] = None,
+    file: Annotated[Path | None, _FILE] = None,
     validation: Validation = None,
     base: Base = DEFAULT_BASE,
     input_key: InputKey = "",
@@ -278,7 +273,9 @@ def _affordable(max_cost: float, price: float | None, max_tokens: int | None) ->
     """The tokens that a cost pays for, or fewer if fewer are allowed."""
     if not price:
         raise typer.BadParameter("--max-cost needs --price, what a million tokens cost")
-    paid = int(max_cost / price * 1e6)
+    from kamerton.training.estimate import affordable_tokens
+
+    paid = affordable_tokens(max_cost, price)
     return paid if max_tokens is None else min(paid, max_tokens)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from kamerton.dataset import check as checks
 from kamerton.dataset.check import Measuring
 from kamerton.dataset.chunks import Source
-from kamerton.dataset.sentences import place_of, sentence
+from kamerton.dataset.sentences import MAX_TOLD, errors_of, listed, place_of, sentence
 from kamerton.dataset.sources import example_source, inline_source, source_of
 from kamerton.dataset.split import hold_out
 from kamerton.errors import BadDataset, FailedPrecondition, InvalidArgument, NotFound, Violation
@@ -27,7 +27,6 @@ from kamerton.types import NO_BUDGET, BaseModel, Budget, Estimate, Example, Hold
 Data = str | Path | Iterable[Mapping[str, Any] | Example]
 """A file, or rows of any shape that a file may have, or ready examples."""
 HOLDOUT = Holdout()
-_MAX_IN_MESSAGE = 10
 
 
 def check(
@@ -203,17 +202,14 @@ def _codes(allow: Collection[str]) -> list[str]:
 
 def refuse_errors(report: Report) -> None:
     """Raises BadDataset with the rows for which a run on the dataset would be refused."""
-    errors = [finding for finding in report.findings if finding.severity == "error"]
+    errors, untold = errors_of(report)
     if not errors:
         return
     violations = tuple(v for finding in errors for v in _violations(finding, report.name))
-    untold = sum(max(0, finding.count - len(finding.hits)) for finding in errors)
-    shown = "; ".join(sentence(violation) for violation in violations[:_MAX_IN_MESSAGE])
-    left = len(violations[_MAX_IN_MESSAGE:]) + untold
-    more = f"; and {left} more" if left else ""
+    told = listed(map(sentence, violations[:MAX_TOLD]), len(violations[MAX_TOLD:]) + untold)
     of_rows = errors[0].hits and errors[0].unit != "example"
     name = f"{report.name}: " if of_rows else ""
-    raise BadDataset(f"{name}{shown}{more}", violations, untold, report)
+    raise BadDataset(f"{name}{told}", violations, untold, report)
 
 
 def _violations(finding: Finding, name: str) -> Iterator[Violation]:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kamerton import __version__, check_cli, credentials_cli, errors
+from kamerton import __version__, check_cli, credentials_cli, errors, gate_cli
 from kamerton.convert_cli import convert
+from kamerton.diagnose_cli import diagnose
 from kamerton.env_cli import env
 from kamerton.errors import KamertonError
+from kamerton.evaluate_cli import evaluate
+from kamerton.events_cli import events
 from kamerton.options import (
     EXIT_CODES,
     LOCAL,
@@ -28,6 +31,7 @@ from kamerton.options import (
     open_client,
     print_json,
 )
+from kamerton.plot_cli import plot
 from kamerton.tune_cli import Name, print_curve, tune, tuned_name, watch
 
 if TYPE_CHECKING:
@@ -104,6 +108,11 @@ app.command(epilog=check_cli.EXIT_CODES)(check_cli.estimate)
 app.command()(convert)
 app.command()(tune)
 app.command()(watch)
+app.command()(events)
+app.command()(diagnose)
+app.command()(plot)
+app.command()(evaluate)
+app.command(epilog=gate_cli.EXIT_CODES)(gate_cli.gate)
 
 
 @app.command()
@@ -124,10 +133,21 @@ def models(as_json: AsJson = False, server: Server = LOCAL, key: ApiKey = "") ->
 
 
 @app.command()
-def show(name: Name, as_json: AsJson = False, server: Server = LOCAL, key: ApiKey = "") -> None:
+def show(
+    name: Name,
+    card: Annotated[bool, typer.Option("--card", help="Show its report card as well.")] = False,
+    as_json: AsJson = False,
+    server: Server = LOCAL,
+    key: ApiKey = "",
+) -> None:
     """Show one tuned model and its loss curve."""
+    from kamerton.card_text import print_card
+    from kamerton.watch import snapshots_of
+
     with open_client(server, key) as client:
         model = client.get_tuned_model(tuned_name(name))
+        snapshots = [] if as_json else snapshots_of(client, tuned_name(name))
+        found = gate_cli.stored_card(client, tuned_name(name)) if card and not as_json else None
     if as_json:
         print_json(model)
         return
@@ -137,7 +157,9 @@ def show(name: Name, as_json: AsJson = False, server: Server = LOCAL, key: ApiKe
 
     for label, value in _facts(model):
         print(f"{label:<15}{printable(str(value))}")
-    print_curve(Console(), model.get("tuningTask", {}).get("snapshots", []))
+    print_curve(Console(), snapshots)
+    if found is not None:
+        print_card(Console(highlight=False), found)
 
 
 def _facts(model: TunedModel) -> Iterator[tuple[str, object]]:
@@ -152,6 +174,7 @@ def _facts(model: TunedModel) -> Iterator[tuple[str, object]]:
         "description": model.get("description"),
         "state": model["state"],
         "error": own.get("error", {}).get("message"),
+        "reason": own.get("failure", {}).get("reason"),
         "base model": model.get("baseModel") or source.get("baseModel"),
         "tuned from": source.get("tunedModel"),
         "created": model.get("createTime"),
@@ -159,10 +182,12 @@ def _facts(model: TunedModel) -> Iterator[tuple[str, object]]:
         "completed": task.get("completeTime"),
         **{_spaced(k): v for k, v in task.get("hyperparameters", {}).items()},
         "steps": f"{steps} of {own.get('totalSteps', '?')}",
+        "kept step": own.get("keptStep"),
         "findings": _counted(own.get("findings", [])),
         "held out": own.get("heldOut", {}).get("count"),
         "held-out loss": _last_loss(own.get("heldOut", {}).get("losses", [])),
         "stopped early": own.get("stopReason"),
+        "verdict": own.get("verdict"),
     }
     for label, value in lines.items():
         if value not in (None, ""):
@@ -250,14 +275,25 @@ def _tuned_or_base(client: Client, model: str) -> str:
 
 
 @app.command()
-def cancel(name: Name, server: Server = LOCAL, key: ApiKey = "") -> None:
-    """Stop the run of a tuned model; the model becomes FAILED."""
+def cancel(
+    name: Name,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Make the model of the best step so far, if there is one."),
+    ] = False,
+    server: Server = LOCAL,
+    key: ApiKey = "",
+) -> None:
+    """Stop the run of a tuned model; the model becomes FAILED, unless what it has is kept."""
     with open_client(server, key) as client:
         operation = client.newest_operation(tuned_name(name))
         if operation.get("done"):
             raise errors.FailedPrecondition(f"the run of {tuned_name(name)} is already over")
-        client.cancel(operation["name"])
-    print(f"asked {tuned_name(name)} to stop")
+        if keep:
+            client.cancel_and_keep(tuned_name(name))
+        else:
+            client.cancel(operation["name"])
+    print(f"asked {tuned_name(name)} to stop{' and to keep what it has' if keep else ''}")
 
 
 @app.command()

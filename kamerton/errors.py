@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from kamerton.findings import Report
@@ -22,9 +22,20 @@ class Violation:
 class KamertonError(Exception):
     """Base of all; the message says what is wrong, where, and what to do next."""
 
+    reason = ""
+    """A stable code, of what can end a run."""
+    step: int | None = None
+    row: int | None = None
+    """Of a run: where it happened."""
+
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def at(self, reason: str, *, step: int | None = None, row: int | None = None) -> Self:
+        """The same, with its code and where in a run it happened."""
+        self.reason, self.step, self.row = reason, step, row
+        return self
 
 
 class InvalidArgument(KamertonError):
@@ -105,6 +116,10 @@ CANCELLED = "The tuning was cancelled."
 
 class Cancelled(KamertonError):
     """Given up because somebody asked for it."""
+
+
+class Paused(KamertonError):
+    """Left off because the server stops; the run goes on from its checkpoint."""
 
 
 class Internal(KamertonError):

@@ -17,11 +17,12 @@ Write = Callable[[Path], None]
 """Fills a new folder with files."""
 
 
-def publish(folder: Path, write: Write) -> None:
+def publish(folder: Path, write: Write, *, lasting: bool = True) -> None:
     """Let `write` fill a new folder, then make it appear as `folder` in one step.
 
-    After a crash at any point `folder` is whole or absent. The parent must exist: a run whose
-    folder was deleted under it fails here instead of bringing the folder back.
+    After a crash at any point `folder` is whole or absent; after a power loss only if it is
+    `lasting`, which takes longer, else it may be damaged, which `is_whole` finds. The parent must
+    exist: a run whose folder was deleted under it fails here instead of bringing the folder back.
     """
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     aside.mkdir()
@@ -32,13 +33,15 @@ def publish(folder: Path, write: Write) -> None:
             for path in sorted(aside.iterdir())
         }
         (aside / MANIFEST).write_text(json.dumps(listing, indent=1))
-        for path in aside.iterdir():
-            sync(path)
-        sync(aside)
+        if lasting:
+            for path in aside.iterdir():
+                sync(path)
+            sync(aside)
         if folder.exists():
             shutil.rmtree(folder)
         aside.rename(folder)
-        sync(folder.parent)
+        if lasting:
+            sync(folder.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise

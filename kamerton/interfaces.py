@@ -11,7 +11,9 @@ from kamerton.types import BaseModel, Chunk, GenerationConfig, Snapshot
 OnSnapshot = Callable[[Snapshot], bool]
 """Called after every step, and when a run is resumed once more for the steps already done.
 True: go on; False: stop and keep what was learned. It raises `errors.Cancelled` to give the run
-up."""
+up, or `errors.Paused` to have it written down and left for later."""
+OnEvent = Callable[[str, str, int | None], None]
+"""Called with what happens in a run beside its steps: a stable word, a sentence, and the step."""
 
 
 class InferenceEngine(Protocol):

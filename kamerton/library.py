@@ -8,10 +8,12 @@ import tempfile
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from kamerton.card import Card
 from kamerton.checking import HOLDOUT, Data, find_base, held_out_places, read_data, refuse_errors
 from kamerton.errors import FailedPrecondition, InvalidArgument
 from kamerton.findings import Report
@@ -21,14 +23,19 @@ from kamerton.inference.prompts import Renderer
 from kamerton.inference.torch_engine import TorchEngine
 from kamerton.inference.weights import LoadedBase
 from kamerton.inference.weights import load as load_weights
+from kamerton.trackers import Tracker, open_tracker
 from kamerton.training import hyperparameters as rules
 from kamerton.training.checkpoints import read_snapshots
-from kamerton.training.train import read_stop_reason, train
+from kamerton.training.examination import Examination
+from kamerton.training.outcome import read_outcome
+from kamerton.training.train import Limits, train
 from kamerton.types import (
+    EARLY_STOPPING,
     NO_BUDGET,
     BaseModel,
     Budget,
     Content,
+    EarlyStopping,
     GenerationConfig,
     Holdout,
     Hyperparameters,
@@ -50,8 +57,13 @@ class Model:
     snapshots: tuple[Snapshot, ...]
     stop_reason: str = ""
     """Why the run ended before its last step, and which step was kept."""
+    kept_step: int | None = None
+    """The step whose weights it has."""
     report: Report | None = None
-    """What the checks said about its dataset; not kept by `save`."""
+    """What the checks said about its dataset; not kept by `save`, as what follows."""
+    verdict: str = ""
+    """The report card in a sentence, or why there is none."""
+    card: Card | None = None
 
     def generate(self, text: str | Sequence[Content], **config: Any) -> str:
         """The answer; `config` is any field of GenerationConfig, by default greedy."""
@@ -80,18 +92,23 @@ def tune(
     learning_rate_multiplier: float | None = None,
     seed: int = 0,
     budget: Budget | None = None,
+    early_stopping: EarlyStopping = EARLY_STOPPING,
+    card_share: float = 0.25,
     holdout: Holdout | None = HOLDOUT,
     allow: Collection[str] = (),
     input_key: str = "",
     output_key: str = "",
+    report_to: str = "",
     on_snapshot: Callable[[Snapshot], bool] = lambda snapshot: True,
 ) -> Model:
     """Tune a base model on a file or on rows, with the same checks and training as the server's.
 
     `base_model` is a name of the catalog, a local folder or a Hugging Face hub id. A share of the
     examples is held out and measured with, unless there are `validation` data or `holdout` is
-    None. `on_snapshot` sees every step and answers whether to go on. Raises InvalidArgument
-    naming every bad row.
+    None. `on_snapshot` sees every step and answers whether to go on. `report_to` is a tracker that
+    gets every step as well: `tensorboard` (event files in `runs`), `wandb`, `mlflow`, `trackio`.
+    After the run `card_share` of its time goes into its report card; 0 makes none.
+    Raises InvalidArgument naming every bad row.
     """
     base = find_base(base_model)
     reading = read_data(
@@ -110,32 +127,57 @@ def tune(
         learning_rate_multiplier=learning_rate_multiplier,
         seed=seed,
     )
+    tracker = _tracker(report_to, base, chosen) if report_to else None
     snapshots: list[Snapshot] = []
 
     def keep(snapshot: Snapshot) -> bool:
         snapshots.append(snapshot)
+        if tracker:
+            tracker.log(snapshot)
         return on_snapshot(snapshot)
 
     directory = Path(tempfile.mkdtemp(prefix="kamerton-"))
+    loaded = _for_training(base)
+    examination = Examination(loaded, trained, held_out, directory, card_share)
     try:
+        examination.before()
         adapter = train(
             base,
             trained,
             chosen,
             directory,
             keep,
-            loaded=_for_training(base),
+            loaded=loaded,
             held_out=held_out,
-            budget=budget or NO_BUDGET,
+            limits=Limits(budget or NO_BUDGET, early_stopping),
         )
+        card, verdict = examination.after(adapter)
     except BaseException:
         shutil.rmtree(directory)
         raise
-    stop_reason = read_stop_reason(adapter)
-    model = Model(base, adapter, chosen, tuple(snapshots), stop_reason, reading.report)
+    finally:
+        if tracker:
+            tracker.close()
+    outcome = read_outcome(adapter)
+    model = Model(
+        base,
+        adapter,
+        chosen,
+        tuple(snapshots),
+        outcome.stop_reason,
+        outcome.kept_step,
+        reading.report,
+        verdict,
+        card,
+    )
     # Until it is saved, its weights live as long as it does.
     weakref.finalize(model, shutil.rmtree, directory, ignore_errors=True)
     return model
+
+
+def _tracker(kind: str, base: BaseModel, chosen: Hyperparameters) -> Tracker:
+    name = f"{base.name.split('/')[-1]}-{datetime.now():%Y%m%d-%H%M%S}"
+    return open_tracker(kind, name, {"base_model": base.name, **asdict(chosen)}, Path("runs"))
 
 
 def load(folder: str | Path) -> Model:
@@ -144,12 +186,14 @@ def load(folder: str | Path) -> Model:
     if not is_whole(folder) or not (folder / FACTS).exists():
         raise FailedPrecondition(f"{folder} holds no whole model saved by Kamerton.")
     facts = json.loads((folder / FACTS).read_text())
+    outcome = read_outcome(folder)
     return Model(
         find_base(facts["base_model"]),
         folder,
         Hyperparameters(**facts["hyperparameters"]),
         tuple(read_snapshots(folder)),
-        read_stop_reason(folder),
+        outcome.stop_reason,
+        outcome.kept_step,
     )
 
 

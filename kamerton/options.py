@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -71,6 +71,40 @@ HeldOut = Annotated[
         max=0.5,
         help="Share of the examples to measure with instead of training on; by default 0.1, from "
         "20 examples on; 0 for none.",
+    ),
+]
+EarlyStopping = Annotated[
+    Literal["auto", "on", "off"] | None,
+    typer.Option(
+        help="End the run when it gets no better; auto, the default: only where there are "
+        "held-out examples to tell.",
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1000,
+        help="Measurements in a row without an improvement, by default 3; without held-out "
+        "examples, tenths of the run.",
+    ),
+]
+MinChange = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=10.0,
+        metavar="NATS",
+        help="By how much the loss must fall to count as better, by default 0.01.",
+    ),
+]
+
+ReportTo = Annotated[
+    str,
+    typer.Option(
+        metavar="TRACKER",
+        help="Log every step there as well: tensorboard (event files in ./runs), wandb, mlflow or "
+        "trackio.",
     ),
 ]
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 CHANNEL = "KAMERTON_CHANNEL"
 """Environment variable that tells a child the descriptor of its channel."""
+BEAT_SECONDS = 1.0
+"""How often a child says that it is there."""
+SILENT_BEATS = 10
+"""So many missed in a row, and a child that is watched counts as hung."""
+START_BEATS = 120
+"""So many before the first one: where much is going on, a child takes long to be there."""
 
 
 class Channel:
@@ -27,6 +34,8 @@ class Channel:
         self._socket = end
         self._reader: BinaryIO = end.makefile("rb")
         self._sending = threading.Lock()
+        self.heard = 0
+        """Lines that came from the other end so far, empty ones too."""
 
     def send(self, line: bytes) -> None:
         """Send one message, which must not hold a newline. Raises OSError when nobody listens."""
@@ -37,6 +46,9 @@ class Channel:
         """The whole messages of the other end; ends when the other process does."""
         try:
             for line in self._reader:
+                self.heard += 1
+                if line == b"\n":  # It only says that it is there.
+                    continue
                 if line.endswith(b"\n"):  # Not what the other end died in the middle of.
                     yield line[:-1]
         except OSError:
@@ -83,8 +95,29 @@ class Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def watch(self) -> None:
+        """End it by force when it does not, or no longer, say that it is there. Somebody must read
+        its lines."""
+
+        def watch() -> None:
+            heard, silent = 0, 0
+            while self.alive():
+                time.sleep(BEAT_SECONDS)
+                # Counted, not measured: when this process was stopped itself, all clocks are late.
+                silent = 0 if self.channel.heard > heard else silent + 1
+                heard = self.channel.heard
+                if silent >= (SILENT_BEATS if heard else START_BEATS):
+                    self.kill()
+
+        threading.Thread(target=watch, name="watch", daemon=True).start()
+
     def exit_status(self) -> int | None:
         return self._process.poll()
+
+    def wait(self, patience: float) -> None:
+        """Until it has ended by itself, but not for ever."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
 
     def close(self, patience: float = 5.0) -> None:
         """End the child: by closing its channel, and by force when that is not heard."""
@@ -119,4 +152,11 @@ def follow_parent(channel: Channel, on_line: Callable[[bytes], None]) -> None:
         finally:
             os._exit(0)
 
+    def beat() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                channel.send(b"")
+                time.sleep(BEAT_SECONDS)
+
     threading.Thread(target=follow, name="parent", daemon=True).start()
+    threading.Thread(target=beat, name="beat", daemon=True).start()

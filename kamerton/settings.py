@@ -66,6 +66,8 @@ class Settings:
     price_per_million_tokens: float = 0.0
     """What training costs, in any currency, by the tokens of prompts and answers over all epochs;
     0 means that nothing is said about costs."""
+    card_share: float = 0.25
+    """Of a run's time, that its report card may take after it; 0 makes no report cards."""
     lease_seconds: float = 10.0
     """How long a worker may be silent before another takes its run."""
     step_seconds: float = 600.0

@@ -1,11 +1,12 @@
-"""What a terminal shows: the loss curve in braille, the progress of a run, answers side by side."""
+"""What a terminal shows: the loss curve in braille, bars, answers side by side."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kamerton.types import Snapshot
+
 if TYPE_CHECKING:
-    from rich.progress import Progress
     from rich.status import Status
 
 Point = tuple[int, float]
@@ -22,74 +24,136 @@ Point = tuple[int, float]
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of a braille character, by column and by row from the top."""
+HELD_OUT_SIGN = "◆"
 _EIGHTHS = ("", *"▏▎▍▌▋▊▉")
 """The last character of a bar."""
 
 
-def loss_curve(points: Sequence[Point], width: int = 80, height: int = 10) -> Text:
-    """The curve with its axes, `width` characters wide; losses that are no numbers leave gaps."""
-    finite = [(step, loss) for step, loss in points if math.isfinite(loss)]
-    if not finite:
+def loss_curve(
+    points: Sequence[Point],
+    width: int = 80,
+    height: int = 10,
+    *,
+    smoothed: Sequence[Point] = (),
+    held_out: Sequence[Point] = (),
+) -> Text:
+    """The curve with its axes, `width` characters wide; losses that are no numbers leave gaps.
+
+    With `smoothed` that is the line, and `points` are dots behind it."""
+    shown = [(step, loss) for step, loss in (*points, *smoothed, *held_out) if math.isfinite(loss)]
+    if not shown:
         return Text("no losses to draw yet", style="dim")
-    low, high = min(loss for _, loss in finite), max(loss for _, loss in finite)
+    low, high = min(loss for _, loss in shown), max(loss for _, loss in shown)
+    first, last = min(step for step, _ in shown), max(step for step, _ in shown)
     labels = [_number(high - (high - low) * row / (height - 1)) for row in range(height)]
     margin = max(map(len, labels))
     columns = max(width - margin - 2, 10)
-    dots = _columns(finite, columns * 2, points[0][0], points[-1][0])
-    picture = _braille(_rows(dots, height * 4, low, high), columns, height)
+    frame = _Frame(first, last, low, high, columns, height)
+    layers = [(frame.points(points), "dim")] if smoothed else []
+    layers += [(frame.line(smoothed or points), "cyan"), (frame.signs(held_out), "magenta")]
     drawing = Text(no_wrap=True)
     marked = {0, height // 2, height - 1} if high > low else {height // 2}
-    for row, line in enumerate(picture):
-        label = labels[row] if row in marked else ""
-        drawing.append(f"{label:>{margin}} {'┤' if label else '│'}", style="dim")
-        drawing.append(line + "\n", style="cyan")
-    drawing.append(_step_axis(points[0][0], points[-1][0], margin, columns), style="dim")
+    for row, label in enumerate(labels):
+        shown_label = label if row in marked else ""
+        drawing.append(f"{shown_label:>{margin}} {'┤' if shown_label else '│'}", style="dim")
+        drawing.append(_covered([(picture[row], style) for picture, style in layers]))
+        drawing.append("\n")
+    drawing.append(_step_axis(first, last, margin, columns), style="dim")
+    if smoothed or held_out:
+        drawing.append(f"\n{'':{margin}} ").append(_legend(bool(smoothed), bool(held_out)))
     return drawing
 
 
-def _columns(
-    points: Iterable[Point], count: int, first_step: int, last_step: int
-) -> list[float | None]:
-    """The mean loss in each column of dots; None where no step falls."""
-    sums, counts = [0.0] * count, [0] * count
-    for step, loss in points:
-        column = round((step - first_step) / max(last_step - first_step, 1) * (count - 1))
-        sums[column] += loss
-        counts[column] += 1
-    return [total / n if n else None for total, n in zip(sums, counts, strict=True)]
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What a drawing shows, and how it is made of characters of two by four dots."""
+
+    first: int
+    last: int
+    low: float
+    high: float
+    columns: int
+    height: int
+
+    def points(self, points: Iterable[Point]) -> list[str]:
+        """A dot for each."""
+        return self._braille((self._column(s), round(self._row(v))) for s, v in _finite(points))
+
+    def line(self, points: Iterable[Point]) -> list[str]:
+        """The line through the means of all columns of dots, each joined to the one before."""
+        rows = dict(_joined(sorted(self._means(points).items())))
+        dots = list(rows.items())
+        for (_, before), (column, row) in pairwise(rows.items()):
+            dots += [(column, between) for between in range(min(before, row), max(before, row))]
+        return self._braille(dots)
+
+    def signs(self, points: Iterable[Point]) -> list[str]:
+        """A sign for each, for points that are few."""
+        cells = [[" "] * self.columns for _ in range(self.height)]
+        for step, value in _finite(points):
+            cells[round(self._row(value)) // 4][self._column(step) // 2] = HELD_OUT_SIGN
+        return ["".join(line) for line in cells]
+
+    def _means(self, points: Iterable[Point]) -> dict[int, float]:
+        """The mean row in each column where a step falls."""
+        rows: dict[int, list[float]] = {}
+        for step, value in _finite(points):
+            rows.setdefault(self._column(step), []).append(self._row(value))
+        return {column: sum(found) / len(found) for column, found in rows.items()}
+
+    def _column(self, step: int) -> int:
+        return round((step - self.first) / max(self.last - self.first, 1) * (self.columns * 2 - 1))
+
+    def _row(self, value: float) -> float:
+        """In dots from the top."""
+        bottom = self.height * 4 - 1
+        if self.high == self.low:
+            return bottom / 2
+        return (self.high - value) / (self.high - self.low) * bottom
+
+    def _braille(self, dots: Iterable[tuple[int, int]]) -> list[str]:
+        cells = [[0] * self.columns for _ in range(self.height)]
+        for column, row in dots:
+            cells[row // 4][column // 2] |= _DOTS[column % 2][row % 4]
+        # A space where no dot is: some fonts draw the empty braille character as eight circles.
+        return ["".join(chr(0x2800 + bits) if bits else " " for bits in line) for line in cells]
 
 
-def _rows(
-    columns: Sequence[float | None], count: int, low: float, high: float
-) -> list[float | None]:
-    """Heights in dots from the top, with straight lines where columns between points are empty."""
-    scale = (count - 1) / (high - low) if high > low else 0.0
-    middle = (count - 1) / 2
-    rows = [
-        None if loss is None else (high - loss) * scale if scale else middle for loss in columns
-    ]
-    known = [column for column, row in enumerate(rows) if row is not None]
-    for left, right in pairwise(known):
-        start, end = rows[left] or 0.0, rows[right] or 0.0
-        for column in range(left + 1, right):
-            rows[column] = start + (end - start) * (column - left) / (right - left)
-    return rows
+def _finite(points: Iterable[Point]) -> Iterator[Point]:
+    return ((step, value) for step, value in points if math.isfinite(value))
 
 
-def _braille(rows: Sequence[float | None], columns: int, height: int) -> list[str]:
-    """The line through all heights, each joined to the one before by a vertical stroke."""
-    cells = [[0] * columns for _ in range(height)]
-    before: int | None = None
-    for column, row in enumerate(rows):
-        if row is None:
-            continue
-        dot = round(row)
-        joined = dot if before is None else before
-        for stroke in range(min(dot, joined), max(dot, joined) + 1):
-            cells[stroke // 4][column // 2] |= _DOTS[column % 2][stroke % 4]
-        before = dot
-    # A space where no dot is: some fonts draw the empty braille character as eight circles.
-    return ["".join(chr(0x2800 + bits) if bits else " " for bits in line) for line in cells]
+def _joined(known: Sequence[tuple[int, float]]) -> Iterator[tuple[int, int]]:
+    """The rows of these columns, and of those between them on straight lines."""
+    for (left, start), (right, end) in pairwise(known):
+        for column in range(left, right):
+            yield column, round(start + (end - start) * (column - left) / (right - left))
+    if known:
+        yield known[-1][0], round(known[-1][1])
+
+
+def _covered(layers: Sequence[tuple[str, str]]) -> Text:
+    """One row of all layers, the later before the earlier ones."""
+    row = Text()
+    top = 0
+    tops: list[int] = []
+    for characters in zip(*(line for line, _ in layers), strict=True):
+        # A space goes with what is before it: one style, one piece of the row.
+        top = max((n for n, character in enumerate(characters) if character != " "), default=top)
+        tops.append(top)
+    for top, places in groupby(range(len(tops)), tops.__getitem__):
+        picture, style = layers[top]
+        row.append("".join(picture[place] for place in places), style)
+    return row
+
+
+def _legend(smoothed: bool, held_out: bool) -> Text:
+    legend = Text("⠒⠒ smoothed  " if smoothed else "⠒⠒ loss  ", style="cyan")
+    if smoothed:
+        legend.append("⠢⠔ loss  ", style="dim")
+    if held_out:
+        legend.append(f"{HELD_OUT_SIGN} held-out", style="magenta")
+    return legend
 
 
 def _step_axis(first: int, last: int, margin: int, columns: int) -> str:
@@ -209,90 +273,18 @@ class ReadingProgress:
             self._status.start()
 
 
-class RunProgress:
-    """The progress of one run: a bar on a terminal, otherwise a line now and then.
-
-    Lines come at every tenth of the run, or after five seconds when something has moved.
-    """
-
-    def __init__(
-        self, console: Console, total: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._console = console
-        self._clock = clock
-        self._first: tuple[int, float] | None = None
-        self._shown_step = 0
-        self._shown_at = clock()
-        self._note = ""
-        self._bar = _bar(console) if console.is_terminal else None
-        if self._bar:
-            self._task = self._bar.add_task("tuning", total=total, loss="", eta="")
-
-    def __enter__(self) -> RunProgress:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def note(self, text: str) -> None:
-        """What the run is waiting for; "" when it moves."""
-        if self._bar:
-            self._bar.update(self._task, description=text or "tuning")
-        elif text and text != self._note:
-            self._console.print(text, markup=False)
-        self._note = text
-
-    def show(self, step: int, total: int, loss: float | None) -> None:
-        """Where the run stands now."""
-        left = self._time_left(step, total)
-        eta = "" if left is None else f"ETA {duration(left)}"
-        shown_loss = "" if loss is None else f"loss {loss:.4f}"
-        if self._bar:
-            self._bar.update(self._task, completed=step, total=total, loss=shown_loss, eta=eta)
-        elif step > self._shown_step and self._is_time(step, total):
-            line = f"step {step}/{total}, {step / max(total, 1):.0%}"
-            print_line = ", ".join(filter(None, (line, shown_loss, eta)))
-            self._console.print(print_line, markup=False, highlight=False)
-            self._shown_step, self._shown_at = step, self._clock()
-
-    def _is_time(self, step: int, total: int) -> bool:
-        if step >= total or (step - self._shown_step) * 10 >= total:
-            return True
-        return self._clock() - self._shown_at >= 5
-
-    def _time_left(self, step: int, total: int) -> float | None:
-        """By the pace since the first step that was seen, which leaves the waiting out."""
-        if step <= 0:
-            return None
-        if self._first is None:
-            self._first = step, self._clock()
-            return None
-        first_step, first_time = self._first
-        if step <= first_step or step >= total:
-            return None
-        return (self._clock() - first_time) / (step - first_step) * (total - step)
-
-
-def _bar(console: Console) -> Progress:
-    """Gone when the run is over: what stays is for the caller to print."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[loss]}", style="cyan"),
-        TextColumn("{task.fields[eta]}", style="dim"),
-        console=console,
-        transient=True,
-        expand=True,
+def run_curve(snapshots: Sequence[Snapshot], width: int = 80, height: int = 10) -> Text:
+    """The loss curve of a run with what is known of it."""
+    return loss_curve(
+        [(s.step, s.mean_loss) for s in snapshots],
+        width,
+        height,
+        smoothed=[(s.step, s.smoothed_loss) for s in snapshots if s.smoothed_loss is not None],
+        held_out=held_out_points(snapshots),
     )
+
+
+def held_out_points(snapshots: Sequence[Snapshot]) -> list[Point]:
+    """Where held-out examples were measured; before the first step, at step 0."""
+    start = [(0, s.start_loss) for s in snapshots[:1] if s.start_loss is not None]
+    return start + [(s.step, s.held_out_loss) for s in snapshots if s.held_out_loss is not None]

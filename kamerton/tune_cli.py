@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,15 +20,19 @@ from kamerton.options import (
     ApiKey,
     AsJson,
     Batch,
+    EarlyStopping,
     Epochs,
     HeldOut,
     InputKey,
     MaxCost,
     MaxSeconds,
     MaxTokens,
+    MinChange,
     OutputKey,
+    Patience,
     Rate,
     RateMultiplier,
+    ReportTo,
     Server,
     Validation,
     one_rate,
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 
     from kamerton.client import Client, Operation
     from kamerton.findings import Report
+    from kamerton.types import Snapshot
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="tunedModels/ID, or ID alone.")]
 
@@ -55,6 +62,9 @@ def tune(
     max_seconds: MaxSeconds = None,
     max_cost: MaxCost = None,
     held_out: HeldOut = None,
+    early_stopping: EarlyStopping = None,
+    patience: Patience = None,
+    min_change: MinChange = None,
     input_key: InputKey = "",
     output_key: OutputKey = "",
     allow: Allow = None,
@@ -62,12 +72,25 @@ def tune(
     name: Annotated[str, typer.Option(help="Display name.")] = "",
     id_: Annotated[str, typer.Option("--id", help="Id of the tuned model.")] = "",
     watch_: Annotated[bool, typer.Option("--watch", help="Stay until the run has ended.")] = False,
+    sweep: Annotated[
+        bool,
+        typer.Option("--sweep", help="Try three learning rates, and keep the best run of them."),
+    ] = False,
+    halving: Annotated[
+        bool, typer.Option("--halving", help="Sweep six learning rates by successive halving.")
+    ] = False,
+    keep_all: Annotated[
+        bool, typer.Option("--keep-all", help="Of a sweep, keep every run.")
+    ] = False,
+    report_to: ReportTo = "",
     as_json: AsJson = False,
     server: Server = LOCAL,
     key: ApiKey = "",
 ) -> None:
     """Tune a model on the examples of a file, which is checked first: errors send nothing."""
     one_rate(rate, rate_multiplier)
+    if report_to and not watch_:
+        raise typer.BadParameter("--report-to needs --watch: what is watched is logged")
     from kamerton.training.reading import read
 
     with data_errors():
@@ -78,24 +101,39 @@ def tune(
         again = _check_command(file, validation, base, input_key, output_key, config)
         _tell(reading.report, again)
     with open_client(server, key) as client:
-        operation = client.create_tuned_model(
-            reading.examples,
-            validation=reading.validation,
-            base_model=base,
-            display_name=name or file.stem[:40],
-            tuned_model_id=id_,
-            epoch_count=epochs,
-            batch_size=batch,
-            learning_rate=rate,
-            learning_rate_multiplier=rate_multiplier,
-            max_tokens=max_tokens,
-            max_seconds=max_seconds,
-            max_cost=max_cost,
-            held_out=held_out,
-            allow=codes,
-        )
+        asked: dict[str, Any] = {
+            "validation": reading.validation,
+            "base_model": base,
+            "display_name": name or file.stem[:40],
+            "tuned_model_id": id_,
+            "epoch_count": epochs,
+            "batch_size": batch,
+            "learning_rate": rate,
+            "learning_rate_multiplier": rate_multiplier,
+            "max_tokens": max_tokens,
+            "max_seconds": max_seconds,
+            "max_cost": max_cost,
+            "held_out": held_out,
+            "early_stopping": early_stopping,
+            "patience": patience,
+            "min_change": min_change,
+            "allow": codes,
+        }
+        if sweep or halving:
+            from kamerton.sweep_cli import sweep as run_sweep
+
+            run_sweep(
+                client,
+                reading.examples,
+                asked,
+                halving=halving,
+                keep_all=keep_all,
+                as_json=as_json,
+            )
+            return
+        operation = client.create_tuned_model(reading.examples, **asked)
         if watch_:
-            _watch(client, operation, as_json)
+            _watch(client, operation, as_json, report_to)
         elif as_json:
             print_json(operation)
         else:
@@ -146,13 +184,19 @@ def _print_created(operation: Operation, example_count: int) -> None:
     print(f"watch it     kamerton watch {metadata['tunedModel']}")
 
 
-def watch(name: Name, as_json: AsJson = False, server: Server = LOCAL, key: ApiKey = "") -> None:
+def watch(
+    name: Name,
+    report_to: ReportTo = "",
+    as_json: AsJson = False,
+    server: Server = LOCAL,
+    key: ApiKey = "",
+) -> None:
     """Show the progress of a run until it ends, and its loss curve; also after it has ended."""
     with open_client(server, key) as client:
-        _watch(client, client.newest_operation(tuned_name(name)), as_json)
+        _watch(client, client.newest_operation(tuned_name(name)), as_json, report_to)
 
 
-def _watch(client: Client, operation: Operation, as_json: bool) -> None:
+def _watch(client: Client, operation: Operation, as_json: bool, report_to: str) -> None:
     """Progress on stderr, and the outcome on stdout."""
     from rich.console import Console
 
@@ -160,8 +204,15 @@ def _watch(client: Client, operation: Operation, as_json: bool) -> None:
     from kamerton.watch import follow
 
     name = operation["metadata"]["tunedModel"]
+    snapshots: list[Snapshot] = []
     try:
-        operation = follow(client, operation, Console(stderr=True))
+        with _tracker(client, name, report_to) as log:
+
+            def tell(snapshot: Snapshot) -> None:
+                snapshots.append(snapshot)
+                log(snapshot)
+
+            operation = follow(client, operation, Console(stderr=True), on_snapshot=tell)
     except KeyboardInterrupt:
         print(
             f"The run goes on. Watch it again: kamerton watch {name}\n"
@@ -172,20 +223,48 @@ def _watch(client: Client, operation: Operation, as_json: bool) -> None:
     if as_json:
         print_json(operation)
     else:
-        print_curve(Console(), operation["metadata"].get("snapshots", []))
+        print_curve(Console(), snapshots)
     failure = failure_of(operation)
     if failure:
         raise type(failure)(f"{name} was not tuned: {failure.message}")
     if not as_json:
+        _say_what_came_of_it(client, name)
         print(f"{name} is ready. Ask it: kamerton generate {name} TEXT")
 
 
-def print_curve(console: Console, snapshots: Any) -> None:
-    from kamerton.terminal import loss_curve
+def _say_what_came_of_it(client: Client, name: str) -> None:
+    """The verdict, and what the curve means."""
+    own: Any = client.get_tuned_model(name).get("kamerton", {})
+    told = client.json("GET", f"/kamerton/v1/{name}/diagnosis")
+    curve = f"The curve: {told['pattern'].replace('_', ' ')} (confidence: {told['confidence']})."
+    for text in (own.get("stopReason"), own.get("verdict"), f"{curve} {told['summary']}"):
+        if text:
+            print(text)
+    if told["hyperparameters"]:
+        print(f"{told['advice']} More: kamerton diagnose {name}")
 
-    points = [(snapshot["step"], snapshot.get("meanLoss", 0.0)) for snapshot in snapshots]
-    if points:
-        console.print(loss_curve(points, min(console.width, 100)))
+
+@contextmanager
+def _tracker(client: Client, name: str, kind: str) -> Iterator[Callable[[Snapshot], None]]:
+    """What logs a step of the run in a tracker; nothing does when none was asked for."""
+    if not kind:
+        yield lambda snapshot: None
+        return
+    from kamerton.trackers import open_tracker
+
+    model = client.get_tuned_model(name)
+    chosen: dict[str, float | str] = dict(model.get("tuningTask", {}).get("hyperparameters", {}))
+    if base := model.get("baseModel"):
+        chosen["baseModel"] = base
+    with open_tracker(kind, name.split("/")[1], chosen, Path("runs")) as tracker:
+        yield tracker.log
+
+
+def print_curve(console: Console, snapshots: Sequence[Snapshot]) -> None:
+    from kamerton.terminal import run_curve
+
+    if snapshots:
+        console.print(run_curve(snapshots, min(console.width, 100)))
 
 
 def tuned_name(name: str) -> str:

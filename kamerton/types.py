@@ -126,6 +126,36 @@ class Snapshot:
     compute_time: datetime
     held_out_loss: float | None = None
     """The same of the held-out examples after the step, where it was measured."""
+    start_loss: float | None = None
+    """Of the first step only: the same of the held-out examples before it, the baseline point."""
+    smoothed_loss: float | None = None
+    """See `training.curve.smoothed`. None, as what follows, in runs from before it was kept."""
+    learning_rate: float | None = None
+    """With which the step was taken."""
+    gradient_norm: float | None = None
+    """Before it was clipped."""
+    trained_tokens: int | None = None
+    """Answer tokens of the step's batch."""
+    tokens_per_second: float | None = None
+    """Tokens of prompts and answers that went through the model in the step."""
+    memory_bytes: int | None = None
+    """The trainer's peak so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """When a run ends before its last step because it gets no better."""
+
+    mode: Literal["auto", "on", "off"] = "auto"
+    """`auto`: only where there are held-out examples to tell."""
+    patience: int = 3
+    """Measurements in a row without an improvement; without held-out examples, tenths of the
+    run."""
+    min_change: float = 0.01
+    """Nats by which the loss must fall to count as better."""
+
+
+EARLY_STOPPING = EarlyStopping()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +203,64 @@ class Failure:
 
     kind: str
     message: str
+    """What happened, where, and what to do next."""
+    reason: str = ""
+    """A stable code, such as `NOT_FINITE`; "" in runs from before there were codes."""
+    step: int | None = None
+    row: int | None = None
+    """The example that it is about, from 0, where it is about one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the story of a run."""
+
+    number: int
+    """From 1, without gaps, in the order of the story."""
+    time: datetime
+    kind: str
+    """A stable word, such as `started`, `resumed`, `epoch`, `stopped_early`, `failed`."""
+    message: str
+    step: int | None = None
+
+
+Pattern = Literal[
+    "healthy",
+    "still_falling",
+    "plateau",
+    "not_converging",
+    "overfitting",
+    "divergence",
+    "too_slow",
+    "noisy",
+    "too_short",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A point of a curve that a diagnosis rests on."""
+
+    step: int
+    value: float
+    what: str
+    """Such as `lowest held-out loss`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a loss curve means."""
+
+    pattern: Pattern
+    confidence: Literal["low", "medium", "high"]
+    summary: str
+    """What is seen, in a sentence or two with steps and values."""
+    cause: str
+    advice: str
+    evidence: tuple[Evidence, ...] = ()
+    request: tuple[tuple[str, float], ...] = ()
+    """Hyperparameters of the next run by name (`epoch_count`, `batch_size`, `learning_rate`),
+    those to change only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +305,14 @@ class TunedModel:
     """What the checks said about its dataset; None for models from before there were checks."""
     stop_reason: str = ""
     """Why the run ended before its last step, and which step was kept."""
+    early_stopping: EarlyStopping = EARLY_STOPPING
+    kept_step: int | None = None
+    """The step whose weights are served; None for runs from before it was kept, or not ended."""
+    verdict: str = ""
+    """The report card in a sentence; "" where there is none."""
+    reasons: tuple[tuple[str, str], ...] = ()
+    """By field of the hyperparameters, why it was chosen so; none of models from before they
+    were kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +324,8 @@ class Operation:
     done: bool = False
     cancelled: bool = False
     """Somebody asked for it to stop; it is over only when `done`."""
+    keep: bool = False
+    """When it is cancelled: whether the best step so far becomes the model."""
 
     @property
     def completed_steps(self) -> int:

@@ -328,6 +328,24 @@ def test_a_budget_in_money_needs_a_price_and_ends_the_run(
     )
 
 
+@pytest.mark.parametrize(
+    ("cost", "price", "complaint"),
+    [
+        ("1e30", "1", "budget.max_cost: must pay for at most"),
+        ("inf", "1", "and pays for inf"),
+        ("inf", "inf", "and pays for nan"),
+        ("1", "1e-320", "and pays for inf"),
+        ("1", "0", "--max-cost needs --price"),
+    ],
+)
+def test_a_cost_that_is_no_budget_is_one_line(
+    run: Run, write: Write, cost: str, price: str, complaint: str
+) -> None:
+    status, out, err = run("estimate", write(), "--max-cost", cost, "--price", price)
+    assert (status, out) == (2, "")
+    assert complaint in err
+
+
 def test_validation_data_are_what_is_held_out(
     run: Run, write: Write, probed: list[BaseModel]
 ) -> None:

@@ -60,7 +60,7 @@ def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     status, out, _ = run("--help")
     assert status == 0
     commands = "serve check estimate convert tune models show generate watch cancel delete keys "
-    commands += "tokens demo version"
+    commands += "tokens demo version events diagnose plot"
     assert all(command in out for command in commands.split())
     assert "Exit status" in out
 
@@ -203,6 +203,44 @@ def test_cancel_and_delete(server: FakeServer, run: Run) -> None:
     assert run("delete", NAME)[:2] == (0, f"deleted {NAME}\n")
     server.when(f"GET /v1beta/{NAME}/operations", {"operations": [DONE]})
     assert "already over" in run("cancel", NAME)[2]
+
+
+def test_what_a_cancelled_run_has_is_kept(server: FakeServer, run: Run) -> None:
+    server.when(f"GET /v1beta/{NAME}/operations", {"operations": [operation(2)]})
+    server.when(f"POST /kamerton/v1/{NAME}:cancel", {})
+    assert run("cancel", NAME, "--keep")[:2] == (
+        0,
+        f"asked {NAME} to stop and to keep what it has\n",
+    )
+    assert server.requests[-1] == (f"POST /kamerton/v1/{NAME}:cancel", {"keep": True})
+
+
+def test_tune_sends_when_to_stop_early(server: FakeServer, run: Run, train: Path) -> None:
+    server.when("POST /v1beta/tunedModels", operation())
+    options = "--early-stopping on --patience 5 --min-change 0.1"
+    assert run("tune", str(train), *options.split())[0] == 0
+    body = server.requests[-1][1]
+    assert body is not None
+    wanted = {"early_stopping": {"mode": "on", "patience": 5, "min_change": 0.1}}
+    assert body["tuning_task"]["kamerton"] == wanted
+    for wrong in ("--early-stopping perhaps", "--patience 0", "--min-change 11"):
+        assert run("tune", str(train), *wrong.split())[0] == 2
+
+
+def test_show_tells_what_was_kept_and_why_a_run_failed(server: FakeServer, run: Run) -> None:
+    ours = {"keptStep": 7, "verdict": "Better than its base model.", "totalSteps": 10}
+    server.when(f"GET /v1beta/{NAME}", {"name": NAME, "state": "ACTIVE", "kamerton": ours})
+    shown = run("show", NAME)[1].splitlines()
+    assert "kept step      7" in shown
+    assert "verdict        Better than its base model." in shown
+    ours = {
+        "error": {"code": 9, "message": "The loss became nan."},
+        "failure": {"reason": "NOT_FINITE", "step": 3, "message": "The loss became nan."},
+    }
+    server.when(f"GET /v1beta/{NAME}", {"name": NAME, "state": "FAILED", "kamerton": ours})
+    shown = run("show", NAME)[1].splitlines()
+    assert "error          The loss became nan." in shown
+    assert "reason         NOT_FINITE" in shown
 
 
 def test_errors_are_one_line_that_helps(

@@ -13,20 +13,23 @@ import pytest
 import kamerton
 
 ROOT = Path(kamerton.__file__).parent
-WORDS = {"types", "findings", "errors", "interfaces", "settings", "folders", "processes"}
-ENGINES = {"dataset", "inference", "training"}
+WORDS = {"types", "card", "findings", "errors", "interfaces", "settings", "folders", "processes"}
+ENGINES = {"dataset", "inference", "evaluation", "training"}
 KNOWS = {
     **{word: WORDS for word in WORDS},
     "dataset": WORDS,
     "inference": WORDS | {"dataset"},
-    "training": WORDS | {"dataset", "inference"},
+    "evaluation": WORDS | {"dataset", "inference"},
+    "training": WORDS | {"dataset", "inference", "evaluation"},
     "store": WORDS,
     "service": WORDS | ENGINES | {"store"},
     "surfaces": WORDS | {"service"},
     "checking": WORDS | ENGINES,
-    "library": WORDS | ENGINES | {"checking"},
+    "library": WORDS | ENGINES | {"checking", "trackers"},
+    "trackers": WORDS,
     "client": WORDS,
-    "genai": WORDS | {"client", "terminal"},
+    "genai": WORDS | {"client", "progress"},
+    "progress": WORDS | {"terminal"},
     "terminal": WORDS,
 }
 """What each part of the package may import besides itself; the others are the outermost ring."""

@@ -1,23 +1,26 @@
-"""The curve is right and never breaks; progress is a bar on a terminal and lines elsewhere."""
+"""The curve is right and never breaks, and so is what else a terminal shows."""
 
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
 from kamerton.terminal import (
+    HELD_OUT_SIGN,
     ReadingProgress,
-    RunProgress,
     answers_table,
     duration,
     histogram,
     loss_curve,
     memory,
     printable,
+    run_curve,
 )
+from kamerton.types import Snapshot
 
 
 def drawn(losses: list[float], width: int = 60, height: int = 8) -> list[str]:
@@ -62,43 +65,32 @@ def test_odd_losses_are_drawn_all_the_same(losses: list[float]) -> None:
     assert drawn(losses)
 
 
-def test_progress_without_a_terminal_is_one_line_per_tenth() -> None:
-    out = StringIO()
-    now = [0.0]
-    with RunProgress(Console(file=out, width=80), 100, clock=lambda: now[0]) as progress:
-        progress.note("waiting: the trainer is loading")
-        progress.note("waiting: the trainer is loading")
-        progress.note("")
-        for step in range(1, 101):
-            now[0] += 0.1
-            progress.show(step, 100, 5 / step)
-    lines = out.getvalue().splitlines()
-    assert lines[0] == "waiting: the trainer is loading"
-    assert lines[1] == "step 10/100, 10%, loss 0.5000, ETA 9.0 s"
-    assert lines[-1] == "step 100/100, 100%, loss 0.0500"
-    assert len(lines) == 11
+def steps_of(count: int) -> list[Snapshot]:
+    """A run of steps that take half a second, with all that can be known of them."""
+    return [
+        Snapshot(
+            step,
+            1,
+            4 / step,
+            datetime(2026, 11, 21, tzinfo=UTC) + timedelta(seconds=step / 2),
+            held_out_loss=5 / step if step % 10 == 0 else None,
+            start_loss=5.0 if step == 1 else None,
+            smoothed_loss=4.2 / step,
+            learning_rate=0.001,
+            gradient_norm=0.5,
+            tokens_per_second=1234.5,
+            memory_bytes=640_000_000,
+        )
+        for step in range(1, count + 1)
+    ]
 
 
-def test_a_slow_run_still_says_something_every_five_seconds() -> None:
-    out = StringIO()
-    now = [0.0]
-    with RunProgress(Console(file=out), 1000, clock=lambda: now[0]) as progress:
-        for step in (1, 2, 3):
-            now[0] += 3
-            progress.show(step, 1000, None)
-    assert [line.split(",")[0] for line in out.getvalue().splitlines()] == ["step 2/1000"]
-
-
-def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    out = StringIO()
-    console = Console(file=out, force_terminal=True, width=100, no_color=True)
-    with RunProgress(console, 19) as progress:
-        progress.show(7, 19, 2.5)
-    assert "37%" in out.getvalue()
-    assert "step 7/19" in out.getvalue()
-    assert "loss 2.5000" in out.getvalue()
-    assert "\x1b[3" not in out.getvalue()
+def test_the_curve_has_smoothed_and_held_out_losses_and_begins_before_the_first_step() -> None:
+    lines = run_curve(steps_of(40), 60, 8).plain.split("\n")
+    assert sum(line.count(HELD_OUT_SIGN) for line in lines[:8]) == 5
+    assert lines[0].startswith(f"  5.00 ┤{HELD_OUT_SIGN}")
+    assert lines[-2].split() == ["step", "0", "20", "40"]
+    assert lines[-1].split() == ["⠒⠒", "smoothed", "⠢⠔", "loss", HELD_OUT_SIGN, "held-out"]
 
 
 def test_right_answers_are_ticked_and_control_characters_shown() -> None:

@@ -14,6 +14,9 @@ from kamerton.client.uploads import upload
 from kamerton.errors import KamertonError
 from kamerton.types import Content, Example, GenerationConfig
 
+_EVENTS = 1000
+"""Lines of a story in a page."""
+
 
 class Snapshot(TypedDict):
     step: int
@@ -70,6 +73,14 @@ class Operation(TypedDict, total=False):
     response: TunedModel
 
 
+class RunEvent(TypedDict, total=False):
+    number: int
+    time: str
+    kind: str
+    message: str
+    step: int
+
+
 class Answer(TypedDict, total=False):
     candidates: list[dict[str, Any]]
     usageMetadata: dict[str, int]
@@ -116,12 +127,20 @@ class Client(Connection):
         max_seconds: float | None = None,
         max_cost: float | None = None,
         held_out: float | None = None,
+        early_stopping: str | None = None,
+        patience: int | None = None,
+        min_change: float | None = None,
         allow: Iterable[str] = (),
     ) -> Operation:
         """The run is measured with `validation`, or else with a share `held_out` of the examples;
-        `allow` are codes of findings to be silenced. What the published API has no words for,
-        such as several turns, goes as a file, which is deleted afterwards."""
-        options = _options(max_tokens, max_seconds, max_cost, held_out, allow)
+        `early_stopping` is auto, on or off; `allow` are codes of findings to be silenced. What
+        the published API has no words for, such as several turns, goes as a file, which is
+        deleted afterwards."""
+        early = {"mode": early_stopping, "patience": patience, "min_change": min_change}
+        options = {
+            **_options(max_tokens, max_seconds, max_cost, held_out, allow),
+            **_known("early_stopping", early),
+        }
         hyperparameters = {
             "epoch_count": epoch_count,
             "batch_size": batch_size,
@@ -223,6 +242,20 @@ class Client(Connection):
     def cancel(self, operation: str) -> None:
         self.json("POST", f"/v1beta/{operation}:cancel", {})
 
+    def cancel_and_keep(self, tuned_model: str) -> None:
+        """End a run; its best step so far becomes the model."""
+        self.json("POST", f"/kamerton/v1/{tuned_model}:cancel", {"keep": True})
+
+    def run_events(self, tuned_model: str, after: int = 0) -> Iterator[RunEvent]:
+        """The story of a run beyond the line of that number, page by page."""
+        while True:
+            query = {"after": str(after), "pageSize": str(_EVENTS)}
+            page = self.json("GET", f"/kamerton/v1/{tuned_model}/events", None, query)
+            yield from page["events"]
+            if len(page["events"]) < _EVENTS:
+                return
+            after = page["next"]
+
     def generate(self, model: str, text: str, config: GenerationConfig | None = None) -> Answer:
         body = _prompt(text, config)
         path = f"/v1beta/{model}:generateContent"
@@ -284,6 +317,11 @@ def _options(
         "allow": list(allow),
     }
     return {name: value for name, value in made.items() if value}
+
+
+def _known(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {field: value for field, value in values.items() if value is not None}
+    return {name: known} if known else {}
 
 
 def _is_pair(example: Example) -> bool:

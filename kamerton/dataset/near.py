@@ -9,7 +9,6 @@ is equal then estimates the Jaccard similarity of the texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -34,13 +33,15 @@ _NEIGHBOURS = 3
 Sketch = NDArray[np.uint32]
 Prints = NDArray[np.uint64]
 Pairs = NDArray[np.int64]
+_Units = tuple[NDArray[np.uint16], NDArray[np.int64]]
+"""Of some texts, and where each text begins among them, as `Texts` has them."""
 
 
 class Near:
     """The texts of all rows so far, until somebody asks which are nearly the same."""
 
     def __init__(self) -> None:
-        self._chunks: list[tuple[Folding, Folding]] = []
+        self._chunks: list[tuple[_Units, _Units]] = []
         self._row_count = self._unit_count = 0
 
     def add(self, inputs: Texts, outputs: Texts) -> None:
@@ -49,15 +50,17 @@ class Near:
         if self._row_count > MAX_ROWS or self._unit_count > MAX_UNITS:
             self._chunks.clear()
         else:
-            self._chunks.append((Folding.of(inputs), Folding.of(outputs)))
+            # Without the texts, which take far more memory.
+            units = (inputs.units, inputs.starts), (outputs.units, outputs.starts)
+            self._chunks.append(units)
 
     @cached_property
     def _folded(self) -> list[tuple[Folded, Folded]]:
-        """Without the texts themselves, which then go."""
+        """Without the units, which then go."""
         folded = []
         while self._chunks:
             inputs, outputs = self._chunks.pop(0)
-            folded.append((inputs.folded(), outputs.folded(sketched=False)))
+            folded.append((Folded(*inputs), Folded(*outputs, sketched=False)))
         return folded
 
     @cached_property
@@ -122,27 +125,12 @@ def _similarity(sketches: Sketch, pairs: Pairs) -> NDArray[np.float64]:
     return np.concatenate(shares) if shares else np.zeros(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Folding:
-    """What folding needs of some texts; far less than the texts themselves."""
-
-    units: NDArray[np.uint16]
-    starts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, texts: Texts) -> Folding:
-        return cls(texts.units, texts.starts)
-
-    def folded(self, sketched: bool = True) -> Folded:
-        return Folded(self.units, self.starts, sketched)
-
-
 class Folded:
     """Texts of which only letters and digits are left, in lower case: what a text is by its
     sketch, and hashes that are equal where the texts are."""
 
     def __init__(
-        self, units: NDArray[np.uint16], starts: NDArray[np.int64], sketched: bool
+        self, units: NDArray[np.uint16], starts: NDArray[np.int64], sketched: bool = True
     ) -> None:
         lower = np.take(_lower(), units)
         kept = lower != 0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kamerton.dataset.chunks import Source
 from kamerton.errors import InvalidArgument, Violation
-from kamerton.findings import Hit, Unit
+from kamerton.findings import Finding, Hit, Report, Unit
 
 MAX_INPUT_CHARACTERS = 40_000
 MAX_OUTPUT_CHARACTERS = 5_000
-_MAX_IN_MESSAGE = 10
+MAX_TOLD = 10
+"""A message tells of so many problems; its details tell of more."""
 
 
 def refusal(source: Source, wrong: Sequence[Hit], row_count: int) -> InvalidArgument:
@@ -18,12 +19,15 @@ def refusal(source: Source, wrong: Sequence[Hit], row_count: int) -> InvalidArgu
     violations = tuple(
         Violation(place_of(source.unit, hit.number, hit.field), hit.detail) for hit in wrong
     )
+    told = listed(map(sentence, violations[:MAX_TOLD]), len(violations[MAX_TOLD:]))
     bad_count = len({hit.number for hit in wrong})
-    return InvalidArgument(
-        f"{source.name}: {bad_count} of {_count(row_count, 'row')} cannot be used; "
-        + _summary(violations),
-        violations,
-    )
+    return InvalidArgument(f"{source.name}: {unusable(bad_count, row_count)}; {told}", violations)
+
+
+def errors_of(report: Report) -> tuple[list[Finding], int]:
+    """The findings that refuse a run, and how many of their rows are not among their hits."""
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    return errors, sum(max(0, finding.count - len(finding.hits)) for finding in errors)
 
 
 def place_of(unit: Unit, number: int, field: str = "") -> str:
@@ -33,10 +37,15 @@ def place_of(unit: Unit, number: int, field: str = "") -> str:
     return f"{unit} {number}: {field}".rstrip(": ")
 
 
-def _summary(violations: Sequence[Violation]) -> str:
-    shown = "; ".join(sentence(violation) for violation in violations[:_MAX_IN_MESSAGE])
-    left_out = len(violations) - _MAX_IN_MESSAGE
-    return f"{shown}; and {_count(left_out, 'more problem')}" if left_out > 0 else shown
+def unusable(bad_count: int, row_count: int) -> str:
+    """`8 of 10 rows cannot be used`."""
+    return f"{bad_count} of {_count(row_count, 'row')} cannot be used"
+
+
+def listed(told: Iterable[str], left: int) -> str:
+    """Sentences in one, and how many problems there are beside them."""
+    shown = "; ".join(told)
+    return f"{shown}; and {_count(left, 'more problem')}" if left else shown
 
 
 def sentence(violation: Violation) -> str:

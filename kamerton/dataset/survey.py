@@ -68,7 +68,6 @@ class _Found:
     rows: _Rows
     message: str = ""
     """Of a finding about the dataset as a whole."""
-    only_noted: bool = False
 
     def add(self, hits: Iterable[Hit], conceal: Callable[[Hit], Hit]) -> None:
         """Of one look; a row is counted once however often it is hit. What is kept is concealed
@@ -76,7 +75,7 @@ class _Found:
         numbers: set[int] = set()
         for hit in hits:
             if hit.number == -1:
-                self.message, self.only_noted = hit.detail, hit.field == "note"
+                self.message = hit.detail
                 continue
             side = self.outputs if hit.field.startswith("output") else self.inputs
             if side.count < side.most_hits:
@@ -229,12 +228,11 @@ class Survey:
             found = self._found_in(code)
             rows = found.left_over(self._example_count) if check.smell else found.rows
             if rows.count or found.message:
-                severity = "note" if found.only_noted else check.severity
                 message = found.message or _sentence(rows.count, self._row_count, check.what)
                 yield Finding(
                     code,
                     check.name,
-                    severity,
+                    check.severity,
                     _shown(message),
                     check.advice,
                     rows.count,

@@ -100,7 +100,7 @@ class CreateTunedModelOperation:
         """
         from rich.console import Console
 
-        from kamerton.terminal import RunProgress
+        from kamerton.progress import RunProgress
 
         with RunProgress(Console(stderr=True), self.metadata.total_steps) as progress:
             while not self.done():

@@ -125,6 +125,7 @@ class EngineProcess:
         self._ready.clear()
         child = Child(__spec__.name, self._log)
         child.channel.send(msgspec.json.encode(self._start))
+        child.watch()
         return child
 
     def _follow(self) -> None:

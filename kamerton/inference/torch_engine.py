@@ -66,9 +66,12 @@ class _Row:
 class TorchEngine:
     """Answers prompts with torch in this process; one thread does all the work."""
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str = "auto", loaded: LoadedBase | None = None) -> None:
+        """`loaded` is a base model that is in memory already."""
         self._device = device
-        self._bases: dict[str, _Resident] = {}
+        self._bases: dict[str, Resident] = {}
+        if loaded is not None:
+            self._bases[loaded.base_model.name] = Resident(loaded)
         self._waiting: queue.SimpleQueue[Request | Path | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
@@ -132,9 +135,9 @@ class TorchEngine:
             self._bases.clear()
             report()
 
-    def _resident(self, base_model: BaseModel) -> _Resident:
+    def _resident(self, base_model: BaseModel) -> Resident:
         if base_model.name not in self._bases:
-            self._bases[base_model.name] = _Resident(weights.load(base_model, self._device))
+            self._bases[base_model.name] = Resident(weights.load(base_model, self._device))
         return self._bases[base_model.name]
 
     def _answer(self, batch: list[Request]) -> None:
@@ -155,7 +158,7 @@ class TorchEngine:
         with torch.inference_mode():
             self._decode(resident, rows)
 
-    def _decode(self, resident: _Resident, rows: list[_Row]) -> None:
+    def _decode(self, resident: Resident, rows: list[_Row]) -> None:
         """Go on a token at a time, to the last one of the longest answer."""
         decoder = _Decoder(resident, rows)
         while rows:
@@ -178,7 +181,7 @@ class TorchEngine:
             decoder.advance(kept, tokens)
 
 
-class _Resident:
+class Resident:
     """A base model in memory and the adapters beside it."""
 
     def __init__(self, loaded: LoadedBase) -> None:
@@ -202,6 +205,7 @@ class _Resident:
             return
         # All is read before anything is changed: the folder may be deleted at any moment.
         config, tensors = _read(adapter)
+        self.loaded.provenance.check(adapter)
         # Never the same name twice, so that nothing of a forgotten adapter can be met again.
         self._count += 1
         name = f"adapter{self._count}"
@@ -251,7 +255,7 @@ def _read(adapter: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
 class _Decoder:
     """The forward passes of one batch: prompts padded on the left, then a token at a time."""
 
-    def __init__(self, resident: _Resident, rows: list[_Row]) -> None:
+    def __init__(self, resident: Resident, rows: list[_Row]) -> None:
         self._resident = resident
         self._adapters = [row.request.adapter for row in rows]
         prompts = [row.request.prompt for row in rows]

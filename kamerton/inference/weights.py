@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from kamerton.errors import FailedPrecondition
 from kamerton.inference import catalog
 from kamerton.inference.prompts import Renderer
+from kamerton.inference.provenance import Provenance, base_hash, renderer_hash
 from kamerton.types import BaseModel
 
 SMALL = 200_000_000
@@ -31,6 +32,8 @@ class LoadedBase:
     device: torch.device
     is_small: bool
     """On a CPU it is fastest in float32 and on one thread."""
+    provenance: Provenance
+    """Of adapters that are made with it."""
 
 
 def load(base_model: BaseModel, device: str = "auto") -> LoadedBase:
@@ -60,7 +63,9 @@ def load(base_model: BaseModel, device: str = "auto") -> LoadedBase:
     model.to(where)
     model.requires_grad_(False)
     model.eval()
-    return LoadedBase(base_model, model, Renderer.load(folder), where, small)
+    renderer = Renderer.load(folder)
+    provenance = Provenance(renderer_hash(renderer), base_hash(folder))
+    return LoadedBase(base_model, model, renderer, where, small, provenance)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kamerton.errors import FailedPrecondition, InvalidArgument
-from kamerton.service import access, tuned_models
+from kamerton.errors import InvalidArgument
+from kamerton.service import access, runs
 from kamerton.service.app import App
-from kamerton.types import BaseModel, Caller, Chunk, Content, GenerationConfig, State, TunedModel
+from kamerton.types import BaseModel, Caller, Chunk, Content, GenerationConfig, TunedModel
 
 TUNED_INPUT_CHARACTERS = 40_000
 COUNTED_CHARACTERS = 4_000_000
@@ -21,10 +21,11 @@ def generate(
     *,
     base_model: str = "",
     tuned_model: str = "",
+    epoch: int | None = None,
     contents: Sequence[Content],
     config: GenerationConfig,
 ) -> Iterator[Chunk]:
-    """Stream the answer of a base model or a tuned model.
+    """Stream the answer of a base model or a tuned model, also as it was after an `epoch`.
 
     Checks first and then returns the iterator, so that errors come before the first piece.
     Raises NotFound, PermissionDenied, FailedPrecondition (not ACTIVE), InvalidArgument (too
@@ -34,9 +35,8 @@ def generate(
     adapter: Path | None = None
     defaults: BaseModel | TunedModel = base
     if tuned is not None:
-        _check_state(tuned)
+        adapter, defaults = runs.adapter(app, tuned, epoch), tuned
         _check_characters(contents)
-        adapter, defaults = tuned_models.adapter_of(app, tuned), tuned
     renderer = app.renderer(base)
     _check_not_empty(contents)
     if contents[-1].role != "user":
@@ -63,10 +63,13 @@ def count_tokens(
     *,
     base_model: str = "",
     tuned_model: str = "",
+    epoch: int | None = None,
     contents: Sequence[Content],
 ) -> int:
     """The prompt tokens that the same contents cost in `generate`, turn marks included."""
-    base, _ = _find(app, caller, "count_tokens", base_model, tuned_model)
+    base, tuned = _find(app, caller, "count_tokens", base_model, tuned_model)
+    if tuned is not None and epoch is not None:
+        runs.adapter(app, tuned, epoch)  # Raises when there is none.
     _check_not_empty(contents)
     count = sum(len(content.text) for content in contents)
     if count > COUNTED_CHARACTERS:
@@ -84,15 +87,6 @@ def _find(
         return app.catalog.find(base_model), None
     tuned = access.allowed(app, caller, f"tuned_models.{verb}", tuned_model)
     return app.catalog.find(tuned.base_model), tuned
-
-
-def _check_state(model: TunedModel) -> None:
-    if model.state is State.ACTIVE:
-        return
-    why = "its tuning has not finished yet"
-    if model.state is State.FAILED:
-        why = model.failure.message if model.failure else "its tuning failed"
-    raise FailedPrecondition(f"tunedModels/{model.id} is {model.state.value}: {why}")
 
 
 def _too_long(count: str, base: BaseModel) -> InvalidArgument:

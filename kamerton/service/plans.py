@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from kamerton.errors import InvalidArgument, Violation
 from kamerton.service.app import App
 from kamerton.service.readings import Data
 from kamerton.training import estimate as estimating
 from kamerton.training import hyperparameters as rules
+from kamerton.training.estimate import MAX_TOKENS, affordable_tokens
 from kamerton.training.reading import Reading
 from kamerton.types import (
+    EARLY_STOPPING,
     NO_BUDGET,
     BaseModel,
     Budget,
+    EarlyStopping,
     Estimate,
     Example,
     Holdout,
     Hyperparameters,
 )
-
-MAX_TOKENS = 10**15
-"""Of a budget: more than any run has, and exact everywhere, in JSON and as a float too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Options:
     """None: the usual one, where there are no validation data. A share of 0 holds nothing out."""
     allow: Collection[str] = ()
     """Codes of warnings and notes that are silenced."""
+    early_stopping: EarlyStopping = EARLY_STOPPING
 
     @property
     def counts_tokens(self) -> bool:
@@ -46,6 +47,9 @@ class Options:
 
 
 NO_OPTIONS = Options()
+MODES = get_args(get_type_hints(EarlyStopping)["mode"])
+MAX_PATIENCE = 1000
+MAX_MIN_CHANGE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Plan:
     """None when nothing is held out by it."""
     places: tuple[int, ...] = ()
     """Of the held-out examples, among all."""
+    early_stopping: EarlyStopping = EARLY_STOPPING
 
     @property
     def trained(self) -> Sequence[Example]:
@@ -102,18 +107,36 @@ def violations(
             yield Violation(f"budget.{name}", "must be above 0")
     if (options.budget.max_tokens or 0) > MAX_TOKENS:
         yield Violation("budget.max_tokens", f"must be at most {MAX_TOKENS}")
-    if options.max_cost is not None and not app.settings.price_per_million_tokens:
+    if options.max_cost is not None:
+        yield from _cost_violations(options.max_cost, app.settings.price_per_million_tokens)
+    yield from _early_stopping_violations(options.early_stopping)
+    if options.holdout is not None:
+        if validation is not None:
+            yield Violation("holdout", "cannot be given together with validation data")
+        yield from _holdout_violations(options.holdout)
+
+
+def _cost_violations(cost: float, price: float) -> Iterator[Violation]:
+    if not price:
         yield Violation(
             "budget.max_cost",
             "needs a price, and this server has none: its operator sets it with "
             "KAMERTON_PRICE_PER_MILLION_TOKENS; give max_tokens instead",
         )
-    elif options.max_cost is not None and _paid(app, options.max_cost) > MAX_TOKENS:
-        yield Violation("budget.max_cost", f"pays for more than {MAX_TOKENS} tokens; give less")
-    if options.holdout is not None:
-        if validation is not None:
-            yield Violation("holdout", "cannot be given together with validation data")
-        yield from _holdout_violations(options.holdout)
+    elif 0 < cost < math.inf:
+        try:
+            affordable_tokens(cost, price)
+        except InvalidArgument as error:
+            yield from error.violations
+
+
+def _early_stopping_violations(early: EarlyStopping) -> Iterator[Violation]:
+    if early.mode not in MODES:
+        yield Violation("early_stopping.mode", f"must be one of {', '.join(MODES)}")
+    if not 1 <= early.patience <= MAX_PATIENCE:
+        yield Violation("early_stopping.patience", f"must be from 1 to {MAX_PATIENCE}")
+    if not 0 <= early.min_change <= MAX_MIN_CHANGE:
+        yield Violation("early_stopping.min_change", f"must be from 0 to {MAX_MIN_CHANGE:g}")
 
 
 def _holdout_violations(holdout: Holdout) -> Iterator[Violation]:
@@ -138,6 +161,7 @@ def make(
         _budget(app, options),
         holdout if places else None,
         places,
+        options.early_stopping,
     )
 
 
@@ -175,11 +199,6 @@ def _budget(app: App, options: Options) -> Budget:
     """With a limit on the cost as one on tokens."""
     if options.max_cost is None:
         return options.budget
-    paid = int(_paid(app, options.max_cost))
+    paid = affordable_tokens(options.max_cost, app.settings.price_per_million_tokens)
     given = options.budget.max_tokens
     return replace(options.budget, max_tokens=paid if given is None else min(paid, given))
-
-
-def _paid(app: App, cost: float) -> float:
-    """Tokens; infinite where there are too many for a float."""
-    return cost / app.settings.price_per_million_tokens * 1e6

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from kamerton.dataset.chunks import Chunk, Source
-from kamerton.dataset.sentences import sentence
+from kamerton.dataset.sentences import MAX_TOLD, errors_of, listed, place_of, sentence, unusable
 from kamerton.dataset.sources import example_source, inline_source
 from kamerton.errors import BadDataset, InvalidArgument, Violation
-from kamerton.findings import Finding, Hit
+from kamerton.findings import Finding, Report
 from kamerton.service import files
 from kamerton.service.app import App
 from kamerton.training import reading, rows
@@ -21,8 +21,6 @@ from kamerton.types import BaseModel, Caller, Example
 MAX_EXAMPLES = 200_000
 COUNTED_CHARACTERS = 4_000_000
 """So much text is always counted in tokens: it takes a second or two."""
-_TOLD_ROWS = 10
-"""A refusal's message tells of so many rows; its details tell of more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ def refuse(reading: Reading, others: Sequence[Violation] = ()) -> None:
     """Raises BadDataset when the checks found errors, else InvalidArgument when there are
     `others`; with all that is wrong either way."""
     report = reading.report
-    errors = [finding for finding in report.findings if finding.severity == "error"]
+    errors, untold = errors_of(report)
     if not errors:
         if others:
             raise InvalidArgument.all_of(others)
@@ -135,12 +133,11 @@ def refuse(reading: Reading, others: Sequence[Violation] = ()) -> None:
         key=lambda complaint: (complaint.held_out, complaint.row),
     )
     violations = tuple(complaint.violation for complaint in found)
-    more = sum(max(0, finding.count - len(finding.hits)) for finding in errors)
     if all(finding.unit == "example" for finding in errors):
-        message = InvalidArgument.all_of([*others, *violations], more).message
+        message = InvalidArgument.all_of([*others, *violations], untold).message
     else:
-        message = _message(reading, others, found, more)
-    raise BadDataset(message, (*others, *violations), more, report)
+        message = _message(report, others, found, untold)
+    raise BadDataset(message, (*others, *violations), untold, report)
 
 
 class _Complaint(NamedTuple):
@@ -156,35 +153,28 @@ class _Complaint(NamedTuple):
 def _complaints(finding: Finding) -> Iterator[_Complaint]:
     held_out = finding.of_validation
     inline = finding.unit == "example"
-    root = (_VALIDATION if held_out else "") + ("examples" if inline else "file_uri")
-    for hit in finding.hits or (Hit(-1, "", finding.message),):
+    before = _VALIDATION if held_out else ""
+    root = before + ("examples" if inline else "file_uri")
+    if not finding.hits:
+        yield _Complaint(held_out, -1, Violation(root, finding.message), finding.message)
+    for hit in finding.hits:
+        place = place_of(finding.unit, hit.number, hit.field)
         wrong = hit.detail or finding.message
-        text = sentence(Violation(_place(finding, hit), wrong)) if hit.number >= 0 else wrong
-        if inline and hit.number >= 0:
-            place = f"{root}[{hit.number}]" + (f".{hit.field}" if hit.field else "")
-            violation = Violation(place, wrong)
-        else:
-            violation = Violation(root, text)
-        told = f"validation data: {text}" if held_out and hit.number >= 0 else text
+        text = sentence(Violation(place, wrong))
+        violation = Violation(before + place, wrong) if inline else Violation(root, text)
+        told = f"validation data: {text}" if held_out else text
         yield _Complaint(held_out, hit.number, violation, told)
 
 
-def _place(finding: Finding, hit: Hit) -> str:
-    """`line 7: output`."""
-    return f"{finding.unit} {hit.number}" + (f": {hit.field}" if hit.field else "")
-
-
 def _message(
-    reading: Reading, others: Sequence[Violation], found: Sequence[_Complaint], more: int
+    report: Report, others: Sequence[Violation], found: Sequence[_Complaint], untold: int
 ) -> str:
-    rows = reading.report.statistics.row_count
-    bad = rows - reading.report.statistics.example_count
-    name = f"{reading.report.name}: "
-    told = [complaint.text.removeprefix(name) for complaint in found[:_TOLD_ROWS]]
-    shown = "; ".join([*told, *map(sentence, others)])
-    left = len(found[_TOLD_ROWS:]) + more
-    shown += f"; and {left} more problem{'' if left == 1 else 's'}" if left else ""
+    rows = report.statistics.row_count
+    bad = rows - report.statistics.example_count
+    name = f"{report.name}: "
+    told = [complaint.text.removeprefix(name) for complaint in found[:MAX_TOLD]]
+    shown = listed([*told, *map(sentence, others)], len(found[MAX_TOLD:]) + untold)
     if all(complaint.held_out for complaint in found):
         return shown
-    count = f"{bad} of {rows} row{'' if rows == 1 else 's'} cannot be used; " if bad else ""
+    count = f"{unusable(bad, rows)}; " if bad else ""
     return f"{name}{count}{shown}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
@@ -13,6 +14,9 @@ from kamerton.store import operations
 from kamerton.store.database import Database
 
 WORKER = "kamerton.service.worker"
+STOP = b"stop"
+STOP_SECONDS = 15.0
+"""How long a worker may take to write down where its run is."""
 
 
 class LocalRunner:
@@ -41,7 +45,11 @@ class LocalRunner:
         return None if self._ready.is_set() else "worker: loading the training stack"
 
     def close(self) -> None:
+        """A run in progress is written down first, to go on from there."""
         self._closed = True
+        with contextlib.suppress(OSError):
+            self._child.channel.send(STOP)
+        self._child.wait(STOP_SECONDS)
         self._child.close()
         self._release()
         self._database.close()
@@ -52,6 +60,7 @@ class LocalRunner:
         child = Child(WORKER, self._log)
         child.channel.send(self._worker.encode())
         child.channel.send(self._settings.to_json())
+        child.watch()
         return child
 
     def _follow(self) -> None:

@@ -191,10 +191,11 @@ def patch(app: App, caller: Caller, tuned_model_id: str, changes: Mapping[str, A
     return patched or access.allowed(app, caller, "tuned_models.patch", tuned_model_id)
 
 
-def cancel(app: App, caller: Caller, tuned_model_id: str) -> None:
-    """Ask for an end of the tuning; nothing happens to one that has ended."""
+def cancel(app: App, caller: Caller, tuned_model_id: str, *, keep: bool = False) -> None:
+    """Ask for an end of the tuning; nothing happens to one that has ended. To `keep` it, the best
+    step so far becomes the model; without a single step there is nothing to keep."""
     model = access.allowed(app, caller, "tuned_models.cancel", tuned_model_id)
-    operation_store.cancel(app.database, model.uid)
+    operation_store.cancel(app.database, model.uid, keep)
     app.runner.wake()
 
 
@@ -202,17 +203,25 @@ def delete(app: App, caller: Caller, tuned_model_id: str) -> None:
     """Remove a tuned model with all that belongs to it; a run in progress is given up."""
     model = access.allowed(app, caller, "tuned_models.delete", tuned_model_id)
     folder = app.folder(model.uid)
+    epochs = epochs_of(app, model).values()
     if folder.exists():
         (folder / DELETED).touch()  # Should we die in between, the next start removes it.
     store.delete_(app.database, model.uid)
     app.runner.wake()
     shutil.rmtree(folder, ignore_errors=True)
     # Only now: a late request could have the engine load it once more.
-    app.engine.forget(adapter_of(app, model))
+    for adapter in (adapter_of(app, model), *epochs):
+        app.engine.forget(adapter)
 
 
 def adapter_of(app: App, model: TunedModel) -> Path:
     return app.folder(model.uid) / "adapter"
+
+
+def epochs_of(app: App, model: TunedModel) -> dict[int, Path]:
+    """The adapters as they were after epochs of the run, by epoch, as far as they were kept."""
+    found = (app.folder(model.uid) / "epochs").glob("epoch-[0-9]*")
+    return {int(path.name.removeprefix("epoch-")): path for path in sorted(found)}
 
 
 def new_id(display_name: str) -> str:
@@ -301,6 +310,8 @@ def _model(asked: Asked, plan: Plan, parent: TunedModel | None) -> TunedModel:
         holdout=plan.holdout,
         held_out_count=len(plan.held_out),
         held_out_rows=plan.places[:KEPT_PLACES],
+        early_stopping=plan.early_stopping,
+        reasons=plan.reasons,
         report=_shortened(plan.reading.report),
     )
 

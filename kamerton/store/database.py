@@ -26,11 +26,13 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    false,
 )
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from kamerton.card import Card
 from kamerton.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -61,17 +63,21 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-class ReportText(TypeDecorator[Report]):
-    """JSON that is read straight into the noun, as every answer about a tuned model needs it."""
+class NounText(TypeDecorator[Any]):
+    """JSON that is read straight into a noun, which is faster than by way of dictionaries."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Report | None, dialect: Dialect) -> str | None:
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return None if value is None else msgspec.json.encode(value).decode()
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Report | None:
-        return None if value is None else msgspec.json.decode(value, type=Report)
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else msgspec.json.decode(value, type=self.kind)
 
 
 class Table(DeclarativeBase):
@@ -119,8 +125,15 @@ class TunedModelRow(Table):
     holdout: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     held_out_count: Mapped[int] = mapped_column(server_default="0")
     held_out_rows: Mapped[list[Any]] = mapped_column(server_default="[]")
-    report: Mapped[Report | None] = mapped_column(ReportText)
+    report: Mapped[Report | None] = mapped_column(NounText(Report))
     stop_reason: Mapped[str] = mapped_column(server_default="")
+    early_stopping: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    kept_step: Mapped[int | None]
+    verdict: Mapped[str] = mapped_column(server_default="")
+    failure_reason: Mapped[str] = mapped_column(String(64), server_default="")
+    failure_step: Mapped[int | None]
+    failure_row: Mapped[int | None]
+    reasons: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 
 
 class SnapshotRow(Table):
@@ -136,6 +149,39 @@ class SnapshotRow(Table):
     mean_loss: Mapped[float]
     compute_time: Mapped[datetime]
     held_out_loss: Mapped[float | None]
+    start_loss: Mapped[float | None]
+    smoothed_loss: Mapped[float | None]
+    learning_rate: Mapped[float | None]
+    gradient_norm: Mapped[float | None]
+    trained_tokens: Mapped[int | None]
+    tokens_per_second: Mapped[float | None]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class EventRow(Table):
+    """One line of the story of a run."""
+
+    __tablename__ = "events"
+
+    uid: Mapped[str] = mapped_column(
+        ForeignKey("tuned_models.uid", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    time: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(32))
+    message: Mapped[str] = mapped_column(Text)
+    step: Mapped[int | None]
+
+
+class CardRow(Table):
+    """The report card of a tuned model, apart from it: it is long, and rarely asked for."""
+
+    __tablename__ = "cards"
+
+    uid: Mapped[str] = mapped_column(
+        ForeignKey("tuned_models.uid", ondelete="CASCADE"), primary_key=True
+    )
+    card: Mapped[Card] = mapped_column(NounText(Card))
 
 
 class OperationRow(Table):
@@ -154,6 +200,10 @@ class OperationRow(Table):
     attempt: Mapped[int]
     """How many times it was claimed; every write of a worker carries it."""
     attempts_without_progress: Mapped[int]
+    keep: Mapped[bool] = mapped_column(server_default=false())
+    """When it is cancelled: whether the best step so far becomes the model."""
+    micro_batch: Mapped[int | None]
+    """Rows at once, where an attempt died for want of memory."""
 
 
 class PermissionRow(Table):

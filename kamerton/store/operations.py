@@ -7,18 +7,28 @@ that lost its lease changes nothing ("fencing"). Those writes return False then.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, insert, or_, select, tuple_, update
+from sqlalchemy import func, insert, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from kamerton.card import Card
 from kamerton.errors import CANCELLED, Cancelled, ResourceExhausted
-from kamerton.store import tuned_models
-from kamerton.store.database import Database, OperationRow, SnapshotRow, TunedModelRow, page
+from kamerton.store import events, tuned_models
+from kamerton.store.database import (
+    CardRow,
+    Database,
+    OperationRow,
+    SnapshotRow,
+    TunedModelRow,
+    page,
+)
 from kamerton.store.permissions import names
 from kamerton.store.tuned_models import has_permission, noun
 from kamerton.types import Caller, Failure, Operation, Place, Snapshot, State, TunedModel
+
+CANCELLED_FAILURE = Failure(Cancelled.__name__, CANCELLED, "CANCELLED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,32 @@ class Claim:
     tuned_model: TunedModel
     cancelled: bool
     """Somebody wanted it to end when its last worker died."""
+    keep: bool = False
+    """And the best step so far to become the model."""
+    micro_batch: int | None = None
+    """Rows at once, where an attempt died for want of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that belongs to the story of a run."""
+
+    kind: str
+    message: str
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a worker must know of the run it works on."""
+
+    ours: bool
+    cancelled: bool = False
+    keep: bool = False
+
+
+EPOCH = "epoch"
+"""An event that a resumed run comes by once more, and tells once."""
 
 
 def add(database: Database, operation: Operation, owner: str, max_pending: int) -> None:
@@ -53,8 +89,11 @@ def add(database: Database, operation: Operation, owner: str, max_pending: int) 
                 cancelled=False,
                 attempt=0,
                 attempts_without_progress=0,
+                keep=False,
             )
         )
+        session.flush()
+        events.add(session, model.uid, "queued", _plan(model))
 
 
 def check_room(database: Database, tuned_model_id: str, max_pending: int) -> None:
@@ -106,17 +145,20 @@ def list_(
         return [_noun(session, row, model) for row, model in shown], next_
 
 
-def cancel(database: Database, uid: str) -> None:
-    """Ask for an end of the run of a tuned model; one that nobody works on ends here."""
+def cancel(database: Database, uid: str, keep: bool = False) -> None:
+    """Ask for an end of the run of a tuned model; one that nobody works on, and that has no steps
+    to keep, ends here. What was asked first holds."""
     with database.write() as session:
         row = session.scalar(
             select(OperationRow).where(OperationRow.uid == uid, OperationRow.done.is_(False))
         )
-        if row is None:
+        if row is None or row.cancelled:
             return
-        row.cancelled = True
-        if row.worker is None:
-            _end(session, row, Failure(Cancelled.__name__, CANCELLED))
+        row.cancelled, row.keep = True, keep
+        asked = "Somebody asked for it to end" + (" and to keep what it has." if keep else ".")
+        events.add(session, uid, "cancel_asked", asked)
+        if row.worker is None and not (keep and _last_step(session, uid)):
+            _end(session, row, CANCELLED_FAILURE)
 
 
 def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None:
@@ -142,6 +184,10 @@ def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None
         model = session.get_one(TunedModelRow, row.uid)
         model.start_time = model.start_time or now
         session.flush()
+        if row.attempt == 1:
+            events.add(session, row.uid, "started", "A worker has taken it.")
+        else:
+            events.add(session, row.uid, "taken_again", f"Attempt {row.attempt} begins.")
         return Claim(
             operation_id=row.id,
             worker=worker,
@@ -149,6 +195,8 @@ def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None
             attempts_without_progress=row.attempts_without_progress,
             tuned_model=noun(session, model),
             cancelled=row.cancelled,
+            keep=row.keep,
+            micro_batch=row.micro_batch,
         )
 
 
@@ -159,29 +207,68 @@ def exists(database: Database, claim: Claim) -> bool:
 
 
 def renew(
-    database: Database, claim: Claim, lease_seconds: float, snapshots: Sequence[Snapshot] = ()
-) -> tuple[bool, bool]:
-    """Prolong the lease and keep new snapshots; (still ours, somebody wants it cancelled).
+    database: Database,
+    claim: Claim,
+    lease_seconds: float,
+    snapshots: Sequence[Snapshot] = (),
+    notes: Sequence[Note] = (),
+) -> Hold:
+    """Prolong the lease, keep new snapshots and add to the story.
 
     Steps that are there already stay as they are: what a client saw is never rewritten.
     """
     with database.write() as session:
         row = _held(session, claim)
         if row is None:
-            return False, False
+            return Hold(False)
         row.lease_until = datetime.now(UTC) + timedelta(seconds=lease_seconds)
+        _tell(session, row.uid, notes)
         if _keep(session, row.uid, snapshots):
             row.attempts_without_progress = 0
-        return True, row.cancelled
+        return Hold(True, row.cancelled, row.keep)
 
 
-def finish(database: Database, claim: Claim, stop_reason: str = "") -> bool:
-    """The adapter is published: ACTIVE and done, in one transaction."""
+def give_back(database: Database, claim: Claim, note: Note, *, counts: bool = True) -> None:
+    """Leave a run to whoever takes it next, and say why. Unless it `counts`, this attempt was not
+    one: the run did not die of itself."""
+    with database.write() as session:
+        row = _held(session, claim)
+        if row is None:
+            return
+        row.worker, row.lease_until = None, None
+        if not counts:
+            row.attempts_without_progress = max(0, row.attempts_without_progress - 1)
+        events.add(session, row.uid, note.kind, note.message, note.step)
+
+
+def halve(database: Database, claim: Claim, micro_batch: int) -> None:
+    """Let so many rows at most go through the model at once from the next attempt on."""
+    with database.write() as session:
+        row = _held(session, claim)
+        if row is not None:
+            row.micro_batch = micro_batch
+
+
+def finish(
+    database: Database,
+    claim: Claim,
+    stop_reason: str = "",
+    kept_step: int | None = None,
+    verdict: str = "",
+    card: Card | None = None,
+) -> bool:
+    """The adapter is published: ACTIVE and done, in one transaction. `verdict` is what the report
+    card says in a sentence, or why there is none."""
     with database.write() as session:
         row = _held(session, claim)
         if row is None:
             return False
-        session.get_one(TunedModelRow, row.uid).stop_reason = stop_reason
+        model = session.get_one(TunedModelRow, row.uid)
+        model.stop_reason, model.kept_step, model.verdict = stop_reason, kept_step, verdict
+        if card is not None:
+            session.merge(CardRow(uid=row.uid, card=card))
+        if stop_reason:
+            events.add(session, row.uid, "stopped_early", stop_reason)
         _end(session, row, None)
         return True
 
@@ -199,11 +286,17 @@ def fail(database: Database, claim: Claim, failure: Failure) -> bool:
 def release(database: Database, worker: str) -> None:
     """Give back what a worker held that is known to be dead, without waiting for its lease."""
     with database.write() as session:
-        session.execute(
-            update(OperationRow)
-            .where(OperationRow.worker == worker, OperationRow.done.is_(False))
-            .values(worker=None, lease_until=None)
+        held = select(OperationRow).where(
+            OperationRow.worker == worker, OperationRow.done.is_(False)
         )
+        for row in session.scalars(held.with_for_update()):
+            row.worker, row.lease_until = None, None
+            events.add(session, row.uid, "worker_ended", "The worker that had it has ended.")
+
+
+def card(database: Database, uid: str) -> Card | None:
+    with database.read() as session:
+        return session.scalar(select(CardRow.card).where(CardRow.uid == uid))
 
 
 def _held(session: Session, claim: Claim) -> OperationRow | None:
@@ -224,7 +317,7 @@ def _keep(session: Session, uid: str, snapshots: Sequence[Snapshot]) -> bool:
 
     A run that resumes may measure a step late that was told unmeasured: that loss is added.
     """
-    last = session.scalar(select(func.max(SnapshotRow.step)).where(SnapshotRow.uid == uid)) or 0
+    last = _last_step(session, uid)
     new = [snapshot for snapshot in snapshots if snapshot.step > last]
     losses = {s.step: s.held_out_loss for s in snapshots if s.step <= last}
     measured = [step for step, loss in losses.items() if loss is not None]
@@ -239,19 +332,31 @@ def _keep(session: Session, uid: str, snapshots: Sequence[Snapshot]) -> bool:
     if new:
         session.execute(
             insert(SnapshotRow),
-            [
-                {
-                    "uid": uid,
-                    "step": snapshot.step,
-                    "epoch": snapshot.epoch,
-                    "mean_loss": snapshot.mean_loss,
-                    "compute_time": snapshot.compute_time,
-                    "held_out_loss": snapshot.held_out_loss,
-                }
-                for snapshot in new
-            ],
+            [{"uid": uid, **asdict(snapshot)} for snapshot in new],
         )
     return bool(new)
+
+
+def _last_step(session: Session, uid: str) -> int:
+    return session.scalar(select(func.max(SnapshotRow.step)).where(SnapshotRow.uid == uid)) or 0
+
+
+def _tell(session: Session, uid: str, notes: Sequence[Note]) -> None:
+    last = _last_step(session, uid) if notes else 0
+    for note in notes:
+        told = note.kind == EPOCH and note.step is not None and note.step <= last
+        if not told:
+            events.add(session, uid, note.kind, note.message, note.step)
+
+
+def _plan(model: TunedModel) -> str:
+    chosen = model.hyperparameters
+    held_out = f", {model.held_out_count} held out" if model.held_out_count else ""
+    return (
+        f"{model.example_count} examples{held_out}: {model.total_steps} steps in "
+        f"{chosen.epoch_count} epochs, batches of {chosen.batch_size}, learning rate "
+        f"{chosen.learning_rate:g}, base model {model.base_model}."
+    )
 
 
 def _end(session: Session, row: OperationRow, failure: Failure | None) -> None:
@@ -264,13 +369,25 @@ def _end(session: Session, row: OperationRow, failure: Failure | None) -> None:
     if failure is None:
         model.state = State.ACTIVE.value
         model.complete_time = now
+        kept = "" if model.kept_step is None else f" with the weights of step {model.kept_step}"
+        events.add(
+            session, row.uid, "active", f"The model is ACTIVE{kept}. {model.verdict}".strip()
+        )
     else:
         model.state = State.FAILED.value
         model.failure_kind = failure.kind
         model.failure_message = failure.message
+        model.failure_reason = failure.reason
+        model.failure_step = failure.step
+        model.failure_row = failure.row
+        events.add(session, row.uid, "failed", failure.message, failure.step)
 
 
 def _noun(session: Session, row: OperationRow, model: TunedModelRow) -> Operation:
     return Operation(
-        id=row.id, tuned_model=noun(session, model), done=row.done, cancelled=row.cancelled
+        id=row.id,
+        tuned_model=noun(session, model),
+        done=row.done,
+        cancelled=row.cancelled,
+        keep=row.keep,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from kamerton.store.database import (
 from kamerton.types import (
     Budget,
     Caller,
+    EarlyStopping,
     Failure,
     Holdout,
     Hyperparameters,
@@ -130,6 +131,8 @@ def add(session: Session, model: TunedModel, owner: str) -> None:
             held_out_rows=list(model.held_out_rows),
             report=model.report,
             stop_reason=model.stop_reason,
+            early_stopping=asdict(model.early_stopping),
+            reasons=dict(model.reasons),
         )
     )
     session.flush()
@@ -146,7 +149,13 @@ def noun(session: Session, row: TunedModelRow) -> TunedModel:
     """A row and its snapshots as the noun."""
     failure = None
     if row.failure_kind is not None:
-        failure = Failure(row.failure_kind, row.failure_message or "")
+        failure = Failure(
+            row.failure_kind,
+            row.failure_message or "",
+            row.failure_reason,
+            row.failure_step,
+            row.failure_row,
+        )
     return TunedModel(
         id=row.id,
         uid=row.uid,
@@ -176,6 +185,10 @@ def noun(session: Session, row: TunedModelRow) -> TunedModel:
         held_out_rows=tuple(row.held_out_rows),
         report=row.report,
         stop_reason=row.stop_reason,
+        early_stopping=EarlyStopping(**row.early_stopping),
+        kept_step=row.kept_step,
+        verdict=row.verdict,
+        reasons=tuple(row.reasons.items()),
     )
 
 
@@ -184,13 +197,7 @@ def _snapshots(session: Session, uid: str) -> tuple[Snapshot, ...]:
     seen: SeenSnapshots = session.info[SeenSnapshots]
     old = seen.get(uid)
     query = (
-        select(
-            SnapshotRow.step,
-            SnapshotRow.epoch,
-            SnapshotRow.mean_loss,
-            SnapshotRow.compute_time,
-            SnapshotRow.held_out_loss,
-        )
+        select(*(getattr(SnapshotRow, field.name) for field in fields(Snapshot)))
         .where(SnapshotRow.uid == uid, SnapshotRow.step > (old[-1].step if old else 0))
         .order_by(SnapshotRow.step)
     )

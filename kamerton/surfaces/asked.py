@@ -12,7 +12,7 @@ from kamerton.errors import InvalidArgument, Violation
 from kamerton.service.plans import NO_OPTIONS, Options
 from kamerton.service.readings import Data
 from kamerton.surfaces.body import Json, snake_case
-from kamerton.types import Budget, Holdout
+from kamerton.types import Budget, EarlyStopping, Holdout
 
 T = TypeVar("T", bound=msgspec.Struct)
 Columns = tuple[str, str]
@@ -35,9 +35,16 @@ class _Holdout(msgspec.Struct):
     seed: _Int64 | None = None
 
 
+class _EarlyStopping(msgspec.Struct):
+    mode: str | None = None
+    patience: _Int64 | None = None
+    min_change: float | None = None
+
+
 class _Asked(msgspec.Struct):
     budget: _Budget = msgspec.field(default_factory=_Budget)
     holdout: _Holdout | None = None
+    early_stopping: _EarlyStopping = msgspec.field(default_factory=_EarlyStopping)
     allow: tuple[str, ...] = ()
     input_key: str = ""
     output_key: str = ""
@@ -57,7 +64,11 @@ class _Hyperparameters(msgspec.Struct):
     learning_rate_multiplier: float | None = None
 
 
-_INNER: Mapping[str, type[msgspec.Struct]] = {"budget": _Budget, "holdout": _Holdout}
+_INNER: Mapping[str, type[msgspec.Struct]] = {
+    "budget": _Budget,
+    "holdout": _Holdout,
+    "early_stopping": _EarlyStopping,
+}
 OPTIONS = _Asked.__struct_fields__
 """Names of all that `options` reads."""
 
@@ -72,6 +83,7 @@ def options(value: Any, at: str) -> tuple[Options | None, Columns]:
         budget.max_cost,
         None if holdout is None else Holdout(**_given(holdout)),
         asked.allow,
+        EarlyStopping(**_given(asked.early_stopping)),
     )
     return None if made == NO_OPTIONS else made, (asked.input_key, asked.output_key)
 

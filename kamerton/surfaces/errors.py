@@ -25,11 +25,14 @@ from kamerton.errors import (
     Violation,
 )
 from kamerton.findings import Finding
+from kamerton.types import Failure
 
 MAX_VIOLATIONS = 100
 MAX_NUMBERS = 10
 """Of rows, told of one finding."""
 RETRY_SECONDS = 3
+DOMAIN = "kamerton"
+"""Of reasons that are ours."""
 
 
 class MethodNotAllowed(Unimplemented):
@@ -96,13 +99,26 @@ def details(error: KamertonError, most: int = MAX_VIOLATIONS) -> Iterator[dict[s
         yield _detail(
             "ErrorInfo",
             reason="DATASET_CHECK_FAILED",
-            domain="kamerton",
+            domain=DOMAIN,
             metadata=_metadata(error.report.findings[:most]),
         )
     if isinstance(error, ResourceExhausted):
         yield _detail("QuotaFailure", violations=[{"description": error.message}])
     if isinstance(error, ResourceExhausted | Unavailable):
         yield _detail("RetryInfo", retryDelay=f"{RETRY_SECONDS}s")
+
+
+def failure_details(failure: Failure) -> Iterator[dict[str, Any]]:
+    """What programs can read about the end of a run; older ones have no reason."""
+    if failure.reason:
+        places = {"step": failure.step, "row": failure.row}
+        metadata = {name: str(at) for name, at in places.items() if at is not None}
+        yield _detail(
+            "ErrorInfo",
+            reason=failure.reason,
+            domain=DOMAIN,
+            **({"metadata": metadata} if metadata else {}),
+        )
 
 
 def _detail(kind: str, **fields: Any) -> dict[str, Any]:

@@ -1,12 +1,18 @@
-"""Reports and estimates as JSON: the same in every API, and on the command line."""
+"""Reports, estimates and diagnoses as JSON: the same in every API, and on the command line."""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
+from kamerton.card import Baseline, Card
 from kamerton.findings import Finding, Hit, Report, Spread, Statistics, Tokens
-from kamerton.types import Estimate, Hyperparameters
+from kamerton.types import Diagnosis, Estimate, Evidence, Hyperparameters
 
 Json = dict[str, Any]
 
@@ -80,7 +86,7 @@ def estimate(noun: Estimate) -> Json:
     """What was not measured is left out."""
     made: Json = {
         "hyperparameters": hyperparameters(noun.hyperparameters),
-        "reasons": {_camel_case(name): reason for name, reason in noun.reasons},
+        "reasons": {camel_case(name): reason for name, reason in noun.reasons},
         "exampleCount": noun.example_count,
         "heldOutCount": noun.held_out_count,
         "totalSteps": noun.total_steps,
@@ -101,9 +107,50 @@ def estimate(noun: Estimate) -> Json:
 
 
 def hyperparameters(noun: Hyperparameters) -> Json:
-    return {_camel_case(name): value for name, value in asdict(noun).items()}
+    return {camel_case(name): value for name, value in asdict(noun).items()}
 
 
-def _camel_case(name: str) -> str:
+def diagnosis(noun: Diagnosis) -> Json:
+    """`hyperparameters` are those to change in the next run."""
+    return {
+        "pattern": noun.pattern,
+        "confidence": noun.confidence,
+        "summary": noun.summary,
+        "cause": noun.cause,
+        "advice": noun.advice,
+        "evidence": [_evidence(point) for point in noun.evidence],
+        "hyperparameters": {camel_case(name): value for name, value in noun.request},
+    }
+
+
+def _evidence(noun: Evidence) -> Json:
+    """JSON knows no number that is not finite; `what` says it."""
+    value = {"value": noun.value} if math.isfinite(noun.value) else {}
+    return {"step": noun.step, **value, "what": noun.what}
+
+
+def card(noun: Card | Baseline) -> Json:
+    """A report card, or how a base model did before a run."""
+    made: Json = _renamed(msgspec.to_builtins(noun), camel_case)
+    return made
+
+
+def card_of(told: Json) -> Card:
+    """The same back. Raises msgspec.ValidationError when it is none, or of another version."""
+    return msgspec.convert(_renamed(told, _snake_case), Card)
+
+
+def _renamed(value: Any, name: Callable[[str], str]) -> Any:
+    """With other names of fields, all the way down."""
+    if isinstance(value, dict):
+        return {name(key): _renamed(inner, name) for key, inner in value.items()}
+    return [_renamed(inner, name) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _snake_case(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
+def camel_case(name: str) -> str:
     first, *others = name.split("_")
     return first + "".join(map(str.capitalize, others))

@@ -43,6 +43,7 @@ SHUTDOWN_SECONDS = 5
 def build(app: App, answering: AnswerThreads | None = None) -> Starlette:
     """The ASGI application; nothing is started."""
     answering = answering or AnswerThreads(app.settings.max_pending_answers)
+    gemini = rest.Surface(app, answering)
 
     async def healthz(request: Request) -> Response:
         parts = {"engine": app.engine.warming(), "runner": app.runner.warming()}
@@ -56,8 +57,8 @@ def build(app: App, answering: AnswerThreads | None = None) -> Starlette:
             *discovery.routes(app),
             *uploads.routes(app),
             *downloads.routes(app),
-            *own.routes(app),
-            *rest.routes(app, answering),
+            *own.routes(app, asking=gemini),
+            *rest.routes(gemini),
         ],
         middleware=[edge],
         exception_handlers={HTTPException: _http_exception},

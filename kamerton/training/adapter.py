@@ -24,6 +24,7 @@ class Adapter:
 
     def __init__(self, loaded: LoadedBase, hyperparameters: Hyperparameters) -> None:
         self._model = loaded.model
+        self.provenance = loaded.provenance
         self._config = LoraConfig(
             r=hyperparameters.lora_rank,
             lora_alpha=hyperparameters.lora_alpha,
@@ -44,9 +45,14 @@ class Adapter:
         self.flat = _flatten(list(self.parameters.values()))
         """All weights in one, so that the optimizer's step is a few operations, not hundreds."""
 
-    def save(self, folder: Path) -> None:
-        """Write the two files that stock PEFT reads."""
-        tensors = {name: p.detach().cpu().clone() for name, p in self.parameters.items()}
+    def save(self, folder: Path, flat: torch.Tensor | None = None) -> None:
+        """Write the two files that stock PEFT reads, by default with the present weights."""
+        parts = (self.flat if flat is None else flat).detach().cpu()
+        tensors, start = {}, 0
+        for name, parameter in self.parameters.items():
+            end = start + parameter.numel()
+            tensors[name] = parts[start:end].view(parameter.shape).clone()
+            start = end
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         self._config.inference_mode = True
         self._config.save_pretrained(str(folder))
@@ -66,7 +72,9 @@ class Adapter:
                 parameter.copy_(tensors[name])
 
     def continue_from(self, folder: Path) -> None:
-        """Start with the weights of a finished adapter."""
+        """Start with the weights of a finished adapter. Raises FailedPrecondition when it belongs
+        to another base model or renderer."""
+        self.provenance.check(folder)
         self.restore(load_file(folder / WEIGHTS))
 
     def remove(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ SNAPSHOTS = "snapshots.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's state, of all weights in one."""
 TOLD = "told.json"
-SECONDS, BEST = "seconds", "best"
+SECONDS, BEST, MICRO_BATCH = "seconds", "best", "micro_batch"
 CHECKPOINT_COST = 0.03
 """The share of a run's time that writing checkpoints may take."""
 CHECKPOINT_SECONDS = 30.0
@@ -44,7 +45,9 @@ class Progress:
     seconds: float = 0.0
     """Of training, in all attempts."""
     best: torch.Tensor | None = None
-    """All weights at the lowest held-out loss so far, where a budget may ask for them."""
+    """All weights at the lowest held-out loss so far, where there are held-out examples."""
+    micro_batch: int | None = None
+    """Rows that go through the model at once, where memory does not allow a whole batch."""
 
     @property
     def step(self) -> int:
@@ -72,8 +75,10 @@ class Checkpoints:
         interval = min(CHECKPOINT_SECONDS, max(1.0, self.cost / CHECKPOINT_COST))
         return time.monotonic() - self._saved_at >= interval
 
-    def try_to_save(self, progress: Progress) -> None:
+    def try_to_save(self, progress: Progress, also: Callable[[], None] = lambda: None) -> None:
+        """Save it, and do what else belongs to it, if there is room on the disk."""
         try:
+            also()
             self.save(progress)
         except FileNotFoundError:
             raise  # Somebody deleted the folder, and with it the run.
@@ -86,6 +91,7 @@ class Checkpoints:
         state = self._optimizer.state[self._adapter.flat]
         tensors = {moment: state[moment] for moment in MOMENTS}
         tensors[SECONDS] = torch.tensor(progress.seconds, dtype=torch.float64)
+        tensors[MICRO_BATCH] = torch.tensor(progress.micro_batch or 0)
         if progress.best is not None:
             tensors[BEST] = progress.best
         for name, parameter in self._adapter.parameters.items():
@@ -129,8 +135,9 @@ class Checkpoints:
         moments = {moment: tensors.pop(moment).to(flat.device) for moment in MOMENTS}
         seconds = float(tensors.pop(SECONDS, torch.zeros(())))  # Older runs kept none.
         best = tensors.pop(BEST, None)
+        micro_batch = int(tensors.pop(MICRO_BATCH, torch.zeros(()))) or None
         self._adapter.restore(tensors)
-        progress = Progress(read_snapshots(newest), seconds, best)
+        progress = Progress(read_snapshots(newest), seconds, best, micro_batch)
         step = torch.tensor(float(progress.step))
         self._optimizer.state[flat] = {"step": step, **moments}
         return progress

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kamerton.errors import InvalidArgument
 from kamerton.training.hyperparameters import PARTS, measured_steps, total_steps
 from kamerton.training.rows import grouped, order_of_epoch, rows_of_step, steps_within
 from kamerton.types import NO_BUDGET, BaseModel, Budget, Estimate, Hyperparameters
@@ -13,6 +14,8 @@ from kamerton.types import NO_BUDGET, BaseModel, Budget, Estimate, Hyperparamete
 if TYPE_CHECKING:
     from kamerton.dataset.check import RowTokens
 
+MAX_TOKENS = 10**15
+"""Of a budget: more than any run has, and exact everywhere, in JSON and as a float too."""
 FORESEEN_ROWS = 1_000_000
 """Of the run's stream of rows; the steps after those are taken to be like them."""
 EXAMPLE_BYTES = 1000
@@ -100,6 +103,20 @@ def estimate(
         budget_tokens=spent,
         budget_cost=None if price is None else spent * price / 1e6,
     )
+
+
+def affordable_tokens(cost: float, price: float) -> int:
+    """What a cost pays for; `price` is per million tokens, and above 0.
+
+    Raises InvalidArgument for more than `MAX_TOKENS`, which may be too many for a number.
+    """
+    paid = cost / price * 1e6
+    if not paid <= MAX_TOKENS:  # Not `>`: neither is true where the cost is no number.
+        raise InvalidArgument.of(
+            "budget.max_cost",
+            f"must pay for at most {MAX_TOKENS} tokens, and pays for {paid:g}; give less",
+        )
+    return int(paid)
 
 
 def _tokens_until(step: int, lengths: Sequence[int], hyperparameters: Hyperparameters) -> int:

@@ -7,6 +7,11 @@ import math
 from kamerton.errors import InvalidArgument, Violation
 from kamerton.types import BaseModel, Hyperparameters
 
+FEW_EXAMPLES, MOST_EPOCHS = 500, 5
+"""Up to so many examples: what the retired API did with any number, and scripts count on."""
+LARGE, LARGE_EPOCHS = 10_000, 2
+"""In between, and beyond, the epochs fall evenly with the logarithm of the examples."""
+
 MANY_EXAMPLES = 1000
 """From here on the defaults are batches of 16 and a fifth of the base model's learning rate."""
 
@@ -14,6 +19,8 @@ MAX_SCALE = 4.0
 """Beyond four times the reference batch the rule was not measured."""
 
 GIVEN = "given"
+WARM_UP = "of the base model: the rate rises to its peak in so many steps, and stays there"
+NO_WARM_UP = "no warm-up: the rate is at its peak from the first step to the last"
 PARTS = 5
 """A run is measured at least so often, if it has as many steps."""
 
@@ -53,7 +60,7 @@ def choose(
     default_rate = base_model.learning_rate / (5 if many else 1)
     rate = learning_rate or default_rate * (learning_rate_multiplier or 1.0)
     return Hyperparameters(
-        epoch_count=epoch_count or 5,
+        epoch_count=epoch_count or _epochs(example_count),
         batch_size=batch,
         learning_rate=rate,
         peak_learning_rate=rate * _scale(batch, base_model.reference_batch_size),
@@ -62,6 +69,12 @@ def choose(
         lora_alpha=base_model.lora_alpha,
         seed=seed,
     )
+
+
+def _epochs(example_count: int) -> int:
+    fall = math.log(max(example_count, FEW_EXAMPLES) / FEW_EXAMPLES)
+    slope = (MOST_EPOCHS - LARGE_EPOCHS) / math.log(LARGE / FEW_EXAMPLES)
+    return max(1, round(MOST_EPOCHS - slope * fall))
 
 
 def _scale(batch_size: int, reference: int | None) -> float:
@@ -87,13 +100,22 @@ def reasons(
     if learning_rate_multiplier is not None:
         rate = f"{learning_rate_multiplier:g} times {rate}"
     return (
-        ("epoch_count", GIVEN if epoch_count else "5 unless given"),
+        ("epoch_count", GIVEN if epoch_count else _epochs_reason(example_count)),
         ("batch_size", GIVEN if batch_size else f"batches of {batch} for {amount}"),
         ("learning_rate", rate if learning_rate is None else GIVEN),
         ("peak_learning_rate", _peak_reason(batch, base_model.reference_batch_size)),
-        ("warmup_steps", "of the base model" if base_model.warmup_steps else "no warm-up"),
+        ("warmup_steps", WARM_UP if base_model.warmup_steps else NO_WARM_UP),
         ("lora_rank", "of the base model"),
         ("lora_alpha", "of the base model"),
+    )
+
+
+def _epochs_reason(example_count: int) -> str:
+    if example_count <= FEW_EXAMPLES:
+        return f"{MOST_EPOCHS} for at most {FEW_EXAMPLES} examples"
+    return (
+        f"{_epochs(example_count)} for {example_count:,} examples: {MOST_EPOCHS} up to "
+        f"{FEW_EXAMPLES}, fewer the more there are, {LARGE_EPOCHS} at {LARGE:,}, at least 1"
     )
 
 
@@ -117,6 +139,15 @@ def epoch_of(step: int, example_count: int, hyperparameters: Hyperparameters) ->
     """The epoch, from 1, in which the last example of `step` (from 1) lies."""
     seen = step * hyperparameters.batch_size
     return min(hyperparameters.epoch_count, math.ceil(seen / example_count))
+
+
+def epoch_ends(example_count: int, hyperparameters: Hyperparameters, most: int) -> dict[int, int]:
+    """By the step in which it ends, each epoch; of more than `most`, so many at even distances."""
+    epochs, batch = hyperparameters.epoch_count, hyperparameters.batch_size
+    every = math.ceil(epochs / most)
+    chosen = [*range(epochs, 0, -every)]
+    # Where two end in one step, the later one stands.
+    return {math.ceil(epoch * example_count / batch): epoch for epoch in reversed(chosen)}
 
 
 def measured_steps(

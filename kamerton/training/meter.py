@@ -11,6 +11,7 @@ from kamerton.training.hyperparameters import PARTS, total_steps
 from kamerton.training.rows import rows_of_step, steps_within
 from kamerton.types import Budget, Hyperparameters
 
+BUDGET_TOO_SMALL = "BUDGET_TOO_SMALL"
 RECENT = 16
 """Steps by which the time of the next one is foreseen."""
 MARGIN = 1.25
@@ -93,7 +94,7 @@ class Meter:
                 raise FailedPrecondition(
                     f"{limit} does not allow one step of training: the first one has "
                     f"{self._tokens(1)} tokens. Give a larger budget, or use a smaller batch."
-                )
+                ).at(BUDGET_TOO_SMALL)
             return limit
         most = self._budget.max_seconds
         if most is None or step < self._told:
@@ -104,7 +105,7 @@ class Meter:
         if step == 0:
             raise FailedPrecondition(
                 f"{limit} was over before the first step of training. Give a larger one."
-            )
+            ).at(BUDGET_TOO_SMALL)
         return limit
 
     def _foreseen(self, step: int, publishing: float) -> float:

@@ -6,7 +6,6 @@ import importlib.util
 import queue
 import random
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -164,7 +163,7 @@ class _Bench:
 
         from kamerton.training.adapter import Adapter
         from kamerton.training.attention import FLAT_ROWS
-        from kamerton.training.train import Gradients
+        from kamerton.training.steps import Gradients
 
         base = loaded.base_model
         self._loaded = loaded
@@ -179,13 +178,12 @@ class _Bench:
 
     def step(self, rows: int, length: int, learned: int) -> float:
         """Seconds of one optimizer step."""
-        from kamerton.training.train import take_step
+        from kamerton.training.steps import add_gradients, update
 
         start = time.perf_counter()
-        take_step(
-            self._gradients, self._adapter.flat, self._optimizer,
-            self._batch(rows, length, learned), 1,
-        )  # fmt: skip
+        batch = self._batch(rows, length, learned)
+        add_gradients(self._gradients, self._adapter.flat, [batch], 1)
+        update(self._adapter.flat, self._optimizer, 1)
         self._wait()
         return time.perf_counter() - start
 
@@ -196,15 +194,10 @@ class _Bench:
         return time.perf_counter() - start
 
     def memory(self) -> int:
-        """The peak so far, in bytes: of the device where it has its own, else of the process."""
-        import torch
+        """The peak so far, in bytes."""
+        from kamerton.training.steps import peak_memory
 
-        if self._loaded.device.type == "cuda":
-            return torch.cuda.max_memory_allocated()
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak_memory(self._loaded.device)
 
     def _wait(self) -> None:
         import torch

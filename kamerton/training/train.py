@@ -3,31 +3,67 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from kamerton import folders
-from kamerton.errors import FailedPrecondition
+from kamerton import errors, folders
+from kamerton.errors import FailedPrecondition, ResourceExhausted
 from kamerton.inference import weights
 from kamerton.inference.weights import LoadedBase
-from kamerton.interfaces import OnSnapshot
-from kamerton.training import batches, rows
+from kamerton.interfaces import OnEvent, OnSnapshot
+from kamerton.training import batches, rows, stopping
 from kamerton.training.adapter import Adapter
 from kamerton.training.attention import FLAT_ROWS
-from kamerton.training.batches import Batch
 from kamerton.training.checkpoints import TOLD, Checkpoints, Told, read_snapshots, write_snapshots
-from kamerton.training.gemma3 import Decoder, can_step
-from kamerton.training.hyperparameters import epoch_of, measured_steps, total_steps
+from kamerton.training.curve import smooth_next
+from kamerton.training.hyperparameters import epoch_ends, epoch_of, measured_steps, total_steps
 from kamerton.training.meter import Meter
-from kamerton.training.rows import Row, grouped
-from kamerton.types import NO_BUDGET, BaseModel, Budget, Example, Hyperparameters, Snapshot
+from kamerton.training.outcome import Outcome
+from kamerton.training.proof import Proof
+from kamerton.training.rows import Row
+from kamerton.training.steps import (
+    NOT_FINITE,
+    Gradients,
+    HeldOut,
+    add_gradients,
+    learning_rate,
+    not_finite,
+    peak_memory,
+    update,
+)
+from kamerton.types import (
+    EARLY_STOPPING,
+    NO_BUDGET,
+    BaseModel,
+    Budget,
+    EarlyStopping,
+    Example,
+    Hyperparameters,
+    Snapshot,
+)
 
-STOP_REASON = "stop_reason.txt"
+ADAPTER, CANDIDATE, EPOCHS = "adapter", "candidate", "epochs"
+MAX_EPOCHS = 50
+"""Of a run with more, this many adapters are kept, of epochs at even distances."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may end a run before its last step, and how much of a batch fits the memory."""
+
+    budget: Budget = NO_BUDGET
+    early_stopping: EarlyStopping = EARLY_STOPPING
+    micro_batch: int | None = None
+
+
+NO_LIMITS = Limits()
 
 
 def train(
@@ -40,21 +76,24 @@ def train(
     loaded: LoadedBase | None = None,
     parent: Path | None = None,
     held_out: Sequence[Example] = (),
-    budget: Budget = NO_BUDGET,
+    limits: Limits = NO_LIMITS,
+    on_event: OnEvent = lambda kind, message, step: None,
 ) -> Path:
     """Tune `base_model` on `examples` and return the folder of the finished adapter.
 
     Works in `directory`, which must exist; a run that died is resumed from the newest whole
     checkpoint there, on the same loss trajectory. `parent` is the adapter to start from, `loaded`
-    the base model where the caller keeps it warm. `held_out` are examples to measure with; they
-    change nothing in what is learned. A run that `budget` ends keeps the step with the lowest
-    held-out loss, and `read_stop_reason` of the folder says so.
+    the base model where the caller keeps it warm. `held_out` are examples to measure with: the
+    adapter has the weights of the step at which their loss was lowest. Without them it has the
+    last ones. `read_outcome` of the folder says which, and why a run ended early. The adapters of
+    the epochs are beside it, in `epochs`.
 
     Raises FailedPrecondition when there is nothing to learn in an example, when the budget allows
-    no step and at the first step whose loss or gradient is not finite; and whatever `on_snapshot`
-    raises.
+    no step, at the first step whose loss, gradient or weights are not finite, and when the adapter
+    does not answer as it did in training; ResourceExhausted when not even one row fits the memory;
+    and whatever `on_snapshot` raises.
     """
-    finished = directory / "adapter"
+    finished = directory / ADAPTER
     if folders.is_whole(finished):  # Whoever was to be told of it died before it could be.
         for snapshot in read_snapshots(finished):
             on_snapshot(snapshot)
@@ -67,27 +106,29 @@ def train(
     try:
         if parent is not None:
             adapter.continue_from(parent)
-        run = _Run(loaded, adapter, examples, held_out, hyperparameters, budget, directory, began)
-        stop_reason = run.go(on_snapshot)
+        run = _Run(
+            loaded, adapter, examples, held_out, hyperparameters, limits, directory, began, on_event
+        )
+        outcome = run.go(on_snapshot)
 
         def write(folder: Path) -> None:
             adapter.save(folder)
+            loaded.provenance.write(folder)
             write_snapshots(folder, run.snapshots)
-            if stop_reason:
-                (folder / STOP_REASON).write_text(stop_reason)
+            outcome.write(folder)
 
-        folders.publish(finished, write)
-        (directory / TOLD).unlink(missing_ok=True)
+        folders.publish(directory / CANDIDATE, write)
+        run.keep_epochs()
+        proof = Proof(loaded, run.first_row)
     finally:
         loaded.model.set_attn_implementation(attention)
         adapter.remove()
+    proof.check(directory / CANDIDATE)
+    shutil.rmtree(finished, ignore_errors=True)  # A damaged one.
+    os.rename(directory / CANDIDATE, finished)
+    folders.sync(directory)
+    (directory / TOLD).unlink(missing_ok=True)
     return finished
-
-
-def read_stop_reason(folder: Path) -> str:
-    """Why the run of a finished adapter ended before its last step; "" when it did not."""
-    file = folder / STOP_REASON
-    return file.read_text() if file.exists() else ""
 
 
 class _Run:
@@ -100,9 +141,10 @@ class _Run:
         examples: Sequence[Example],
         held_out: Sequence[Example],
         hyperparameters: Hyperparameters,
-        budget: Budget,
+        limits: Limits,
         directory: Path,
         began: float,
+        on_event: OnEvent,
     ) -> None:
         context = loaded.base_model.context_tokens
         self._rows = rows.encode_all(loaded.renderer, examples, context)
@@ -111,22 +153,30 @@ class _Run:
         self._device = loaded.device
         self._adapter = adapter
         self._hyperparameters = hyperparameters
+        self._early_stopping = limits.early_stopping
+        self._on_event = on_event
         self._total = total_steps(len(self._rows), hyperparameters)
         self._gradients = Gradients(loaded)
         self._held_out = HeldOut(measured, self._gradients, loaded.device) if measured else None
-        self._keeps_best = budget != NO_BUDGET
-        self._has_seconds = budget.max_seconds is not None
+        self._has_seconds = limits.budget.max_seconds is not None
         self._meter = Meter(
-            budget,
+            limits.budget,
             [len(row.ids) for row in self._rows],
             sum(len(row.ids) for row in measured),
             hyperparameters,
             began,
         )
         self._due = measured_steps(len(self._rows), hyperparameters, self._meter.affordable)
+        self._epoch_ends = epoch_ends(len(self._rows), hyperparameters, MAX_EPOCHS)
+        self._epochs = directory / EPOCHS
+        self._unwritten: dict[int, torch.Tensor] = {}
+        """Weights at the ends of epochs."""
         self._optimizer = torch.optim.AdamW([adapter.flat], weight_decay=0.0)
         self._checkpoints = Checkpoints(directory / "checkpoints", adapter, self._optimizer)
         self._progress = self._checkpoints.restore()
+        if limits.micro_batch is not None:
+            known = self._progress.micro_batch
+            self._progress.micro_batch = min(limits.micro_batch, known or limits.micro_batch)
         told = self._checkpoints.told()
         self._meter.go_on(max(self._progress.seconds, told.seconds), told.step)
 
@@ -134,18 +184,22 @@ class _Run:
     def snapshots(self) -> list[Snapshot]:
         return self._progress.snapshots
 
-    def go(self, on_snapshot: OnSnapshot) -> str:
-        """Take the steps that are left, and put the weights to keep into the adapter.
+    @property
+    def first_row(self) -> Row:
+        return self._rows[0]
 
-        Why it ended before the last step, if the budget ended it.
-        """
+    def go(self, on_snapshot: OnSnapshot) -> Outcome:
+        """Take the steps that are left, and put the weights to keep into the adapter."""
         progress = self._progress
+        if progress.step:
+            self._on_event("resumed", f"Goes on after step {progress.step}.", progress.step)
         limit = self._meter.ends_after(progress.step, self._checkpoints.cost)
         if limit:  # An attempt before this one died when its time was nearly over.
             progress.snapshots[-1] = self._measured(progress.snapshots[-1])
-        if not all(on_snapshot(snapshot) for snapshot in progress.snapshots):
-            return ""
-        while not limit and progress.step < self._total:
+        ended = _by_budget(limit) or (progress.step and self._stops())
+        if not all([on_snapshot(snapshot) for snapshot in progress.snapshots]):
+            ended = ended or _ON_REQUEST
+        while not ended and progress.step < self._total:
             snapshot = self._take(progress.step + 1)
             is_timed = self._meter.is_due()
             if is_timed or snapshot.step in self._due:
@@ -154,59 +208,173 @@ class _Run:
             if limit:
                 snapshot = self._measured(snapshot)
             progress.snapshots.append(snapshot)
+            self._end_epoch(snapshot)
+            ended = _by_budget(limit) or self._stops()
             # Another attempt would not measure at the same time what was told by then.
             if is_timed or self._checkpoints.is_due():
-                progress.seconds = self._meter.seconds()
-                self._checkpoints.try_to_save(progress)
+                self._save()
             if self._has_seconds:
                 self._checkpoints.tell(Told(snapshot.step, self._meter.seconds()))
-            if not on_snapshot(snapshot):
-                return ""
-        return self._keep_best(limit) if limit else ""
+            try:
+                if not on_snapshot(snapshot):
+                    ended = ended or _ON_REQUEST
+            except errors.Paused:
+                self._save()
+                raise
+        return self._outcome(ended or "")
+
+    def keep_epochs(self) -> None:
+        """Write the adapters of the epochs that have ended since the last time."""
+        for epoch, flat in self._unwritten.items():
+            self._epochs.mkdir(exist_ok=True)
+
+            def write(folder: Path, flat: torch.Tensor = flat) -> None:
+                self._adapter.save(folder, flat)
+                self._adapter.provenance.write(folder)
+
+            folders.publish(self._epochs / epoch_folder(epoch), write, lasting=False)
+        self._unwritten.clear()
+
+    def _save(self) -> None:
+        self._progress.seconds = self._meter.seconds()
+        self._checkpoints.try_to_save(self._progress, self.keep_epochs)
+
+    def _stops(self) -> str:
+        why = stopping.ends_after(
+            self.snapshots, self._early_stopping, self._total, self._held_out is not None
+        )
+        return f"Early stopping ended the run after step {{}} of {{}}: {why}" if why else ""
 
     def _take(self, step: int) -> Snapshot:
         """One optimizer step."""
+        before = self._progress.snapshots[-1] if step > 1 else None
+        start_loss = None
+        if before is None and self._held_out is not None:
+            start_loss = self._held_out.loss()
         start = time.monotonic()
-        chosen = rows.rows_of_step(step, len(self._rows), self._hyperparameters)
-        batch = batches.collate([self._rows[index] for index in chosen], self._device)
+        chosen = [
+            self._rows[index]
+            for index in rows.rows_of_step(step, len(self._rows), self._hyperparameters)
+        ]
+        rate = learning_rate(step, self._hyperparameters)
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(step, self._hyperparameters)
-        loss = take_step(self._gradients, self._adapter.flat, self._optimizer, batch, step)
-        self._meter.stepped(step, time.monotonic() - start)
+            group["lr"] = rate
+        try:
+            loss = self._add_gradients(chosen, step)
+            norm = update(self._adapter.flat, self._optimizer, step)
+        except FailedPrecondition as error:
+            if error.reason == NOT_FINITE and before is not None:
+                self._keep_last_finite()
+            raise
+        seconds = time.monotonic() - start
+        self._meter.stepped(step, seconds)
+        smoothed = smooth_next(before.smoothed_loss if before else None, step, loss)
         return Snapshot(
             step=step,
             epoch=epoch_of(step, len(self._rows), self._hyperparameters),
             mean_loss=loss,
             compute_time=datetime.now(UTC),
+            start_loss=start_loss,
+            smoothed_loss=smoothed,
+            learning_rate=rate,
+            gradient_norm=norm,
+            trained_tokens=sum(row.learned for row in chosen),
+            tokens_per_second=sum(len(row.ids) for row in chosen) / max(seconds, 1e-9),
+            memory_bytes=peak_memory(self._device),
         )
+
+    def _add_gradients(self, chosen: list[Row], step: int) -> float:
+        """Of a batch; in smaller and smaller parts when there is no memory for it."""
+        while True:
+            most = self._progress.micro_batch or len(chosen)
+            parts = [chosen[at : at + most] for at in range(0, len(chosen), most)]
+            try:
+                collated = [batches.collate(part, self._device) for part in parts]
+                return add_gradients(self._gradients, self._adapter.flat, collated, step)
+            except Exception as error:
+                if not weights.is_out_of_memory(error):
+                    raise
+            self._halve(chosen, step)
+
+    def _halve(self, chosen: list[Row], step: int) -> None:
+        """Let fewer rows of a batch go through the model at once."""
+        most = min(self._progress.micro_batch or len(chosen), len(chosen))
+        used = peak_memory(self._device) / 1e9
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if most == 1:
+            longest = max(len(row.ids) for row in chosen)
+            raise ResourceExhausted(
+                f"Not even one row at a time fits the memory at step {step}: the longest row of "
+                f"its batch has {longest} tokens, and {used:.1f} GB were in use. Shorten the "
+                "longest examples, or use a smaller base model or more memory."
+            ).at("OUT_OF_MEMORY", step=step)
+        self._progress.micro_batch = (most + 1) // 2
+        self._on_event(
+            "out_of_memory",
+            f"There was no memory for {most} rows at once ({used:.1f} GB in use): from step {step} "
+            f"on {self._progress.micro_batch} at a time, with the same batch and loss.",
+            step,
+        )
+
+    def _keep_last_finite(self) -> None:
+        """The weights before a step that failed, if the step has not changed them."""
+        if torch.isfinite(self._adapter.flat.detach()).all():
+            self._save()
 
     def _measured(self, snapshot: Snapshot) -> Snapshot:
         """With the loss of the held-out examples now; the weights are set aside if it is the
-        lowest and may be asked for."""
+        lowest."""
         if self._held_out is None or snapshot.held_out_loss is not None:
             return snapshot
         start = time.monotonic()
         loss = self._held_out.loss()
         self._meter.measured(time.monotonic() - start)
         if not math.isfinite(loss):
-            raise FailedPrecondition(_not_finite("held-out loss", loss, snapshot.step))
+            raise not_finite("held-out loss", loss, snapshot.step)
         before = lowest(self.snapshots)
-        if self._keeps_best and (before is None or loss < _held_out_loss(before)):
+        if before is None or loss < _held_out_loss(before):
             self._progress.best = self._adapter.flat.detach().cpu().clone()
         return replace(snapshot, held_out_loss=loss)
 
-    def _keep_best(self, limit: str) -> str:
-        """Go back to the lowest held-out loss; what is to be said of a run that was ended."""
-        ended = f"{limit} ended the run after step {self._progress.step} of {self._total}"
-        best = lowest(self.snapshots)
-        if best is None or self._progress.best is None:
-            return f"{ended}; kept is that step."
-        with torch.no_grad():
-            self._adapter.flat.copy_(self._progress.best)
-        return (
-            f"{ended}; kept is step {best.step}, with the lowest held-out loss "
-            f"({best.held_out_loss:.3f})."
+    def _end_epoch(self, snapshot: Snapshot) -> None:
+        epoch = self._epoch_ends.get(snapshot.step)
+        if epoch is None:
+            return
+        self._unwritten[epoch] = self._adapter.flat.detach().cpu().clone()
+        measured = snapshot.held_out_loss
+        also = "" if measured is None else f", held-out loss {measured:.3f}"
+        self._on_event(
+            "epoch",
+            f"Epoch {epoch} of {self._hyperparameters.epoch_count} is over: smoothed loss "
+            f"{snapshot.smoothed_loss:.3f}{also}.",
+            snapshot.step,
         )
+
+    def _outcome(self, ended: str) -> Outcome:
+        """Go back to the lowest held-out loss, where there is one."""
+        last = self._progress.step
+        best = lowest(self.snapshots)
+        kept, which = last, "that step"
+        if best is not None and self._progress.best is not None:
+            with torch.no_grad():
+                self._adapter.flat.copy_(self._progress.best)
+            kept = best.step
+            which = f"step {kept}, with the lowest held-out loss ({best.held_out_loss:.3f})"
+        if not ended:
+            return Outcome("", kept)
+        return Outcome(f"{ended.format(last, self._total)}; kept is {which}.", kept)
+
+
+_ON_REQUEST = "The run was stopped on request after step {} of {}"
+
+
+def _by_budget(limit: str) -> str:
+    return f"{limit} ended the run after step {{}} of {{}}" if limit else ""
+
+
+def epoch_folder(epoch: int) -> str:
+    return f"epoch-{epoch:04d}"
 
 
 def _check(encoded: Sequence[Row]) -> None:
@@ -216,7 +384,7 @@ def _check(encoded: Sequence[Row]) -> None:
             raise FailedPrecondition(
                 f"Example {number} (from 0) has nothing to learn in it: its answer does not fit "
                 "the context of the base model. Shorten or remove it."
-            )
+            ).at("NOTHING_TO_LEARN", row=number)
 
 
 def lowest(snapshots: Sequence[Snapshot]) -> Snapshot | None:
@@ -228,93 +396,3 @@ def lowest(snapshots: Sequence[Snapshot]) -> Snapshot | None:
 def _held_out_loss(snapshot: Snapshot) -> float:
     assert snapshot.held_out_loss is not None
     return snapshot.held_out_loss
-
-
-def learning_rate(step: int, hyperparameters: Hyperparameters) -> float:
-    """A linear warm-up, then constant."""
-    warmup = hyperparameters.warmup_steps
-    return hyperparameters.peak_learning_rate * min(1.0, step / (warmup + 1))
-
-
-def mean_loss(loaded: LoadedBase, batch: Batch) -> torch.Tensor:
-    """Cross-entropy in nats, averaged over the learned tokens of the batch.
-
-    The vocabulary head runs only where a learned token is predicted.
-    """
-    output = loaded.model(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        use_cache=False,
-        logits_to_keep=batch.predictors,
-        lengths=batch.lengths,
-    )
-    return torch.nn.functional.cross_entropy(output.logits[0].float(), batch.targets)
-
-
-class Gradients:
-    """Loss and gradients of a batch, in the fastest way there is for a base model."""
-
-    def __init__(self, loaded: LoadedBase) -> None:
-        self._loaded = loaded
-        self._decoder: Decoder | None = None
-
-    def add(self, batch: Batch) -> float:
-        """Add the gradients of a batch to the adapter's; its loss, as `mean_loss` has it."""
-        if can_step(self._loaded, batch):
-            return self._by_hand().step(batch)
-        loss = mean_loss(self._loaded, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
-
-    def loss(self, batch: Batch) -> float:
-        """The loss alone; no gradient changes."""
-        if can_step(self._loaded, batch):
-            return self._by_hand().loss(batch)
-        with torch.no_grad():
-            return float(mean_loss(self._loaded, batch))
-
-    def _by_hand(self) -> Decoder:
-        self._decoder = self._decoder or Decoder(self._loaded)
-        return self._decoder
-
-
-class HeldOut:
-    """Examples that a run is measured with."""
-
-    def __init__(self, rows: Sequence[Row], gradients: Gradients, device: torch.device) -> None:
-        self._gradients = gradients
-        groups = grouped([len(row.ids) for row in rows])
-        self._batches = [batches.collate([rows[i] for i in group], device) for group in groups]
-
-    def loss(self) -> float:
-        """The mean in nats over all their learned tokens."""
-        counts = [len(batch.targets) for batch in self._batches]
-        losses = map(self._gradients.loss, self._batches)
-        total: float = sum(loss * count for loss, count in zip(losses, counts, strict=True))
-        return total / sum(counts)
-
-
-def take_step(
-    gradients: Gradients,
-    weights: torch.nn.Parameter,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    step: int,
-) -> float:
-    """One optimizer step; the loss before it."""
-    loss = gradients.add(batch)
-    if not math.isfinite(loss):
-        raise FailedPrecondition(_not_finite("loss", loss, step))
-    norm = torch.nn.utils.clip_grad_norm_(weights, max_norm=1.0).item()
-    if not math.isfinite(norm):
-        raise FailedPrecondition(_not_finite("gradient", norm, step))
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=False)  # The gradients of all parts are views of this one.
-    return loss
-
-
-def _not_finite(what: str, value: float, step: int) -> str:
-    return (
-        f"The {what} became {value} at step {step}, so the run was stopped there. Most often the "
-        "learning rate is too high: try a tenth of it."
-    )

@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import queue
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from kamerton import folders
+from kamerton.card import Card
 from kamerton.errors import (
     CANCELLED,
     Cancelled,
     FailedPrecondition,
     Internal,
     KamertonError,
+    NotFound,
+    Paused,
     ResourceExhausted,
 )
 from kamerton.processes import Channel, Child, follow_parent, parent_channel, report
-from kamerton.types import NO_BUDGET, BaseModel, Budget, Example, Hyperparameters, Snapshot
+from kamerton.training.outcome import Outcome, read_outcome
+from kamerton.types import (
+    EARLY_STOPPING,
+    NO_BUDGET,
+    BaseModel,
+    Budget,
+    EarlyStopping,
+    Example,
+    Failure,
+    Hyperparameters,
+    Snapshot,
+)
 
 if TYPE_CHECKING:
     from kamerton.inference.weights import LoadedBase
 
 EXAMPLES = "examples.jsonl"
 HELD_OUT = "held_out.jsonl"
+DISK_FULL = "DISK_FULL"
+CANCELLED_RUN = "CANCELLED"
+_REASONS: Mapping[type[KamertonError], str] = {
+    FailedPrecondition: "FAILED_PRECONDITION",
+    NotFound: "BASE_MODEL_MISSING",
+    ResourceExhausted: "RESOURCE_EXHAUSTED",
+}
+"""Of errors that carry none of their own."""
 
-# The channel's messages; the worker speaks the first three, the child the others.
+# The channel's messages; the worker speaks the first four, the child the others.
 
 
 class Start(msgspec.Struct, tag=True):
@@ -47,11 +71,23 @@ class Run(msgspec.Struct, tag=True):
     directory: str
     parent: str | None = None
     budget: Budget = NO_BUDGET
+    early_stopping: EarlyStopping = EARLY_STOPPING
+    micro_batch: int | None = None
+    card_share: float = 0.0
+    """Of the run's time, for its report card."""
 
 
 class GiveUp(msgspec.Struct, tag=True):
     number: int
     """Of the run that is meant: the message may come after its end."""
+    keep: bool = False
+    """Whether its best step so far becomes the model."""
+
+
+class Pause(msgspec.Struct, tag=True):
+    """Write down where the run is, and leave it."""
+
+    number: int
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -63,19 +99,34 @@ class Stepped(msgspec.Struct, tag=True):
     snapshot: Snapshot
 
 
+class Noted(msgspec.Struct, tag=True):
+    """Something that belongs to the story of a run."""
+
+    run: int
+    kind: str
+    message: str
+    step: int | None = None
+
+
 class Finished(msgspec.Struct, tag=True):
     run: int
-    stop_reason: str = ""
-    """Why it ended before its last step, if it did."""
+    outcome: Outcome = Outcome()
+    verdict: str = ""
+    card: Card | None = None
 
 
 class Failed(msgspec.Struct, tag=True):
     run: int
-    kind: str
-    message: str
+    failure: Failure
 
 
-Event = Ready | Stepped | Finished | Failed
+class Left(msgspec.Struct, tag=True):
+    """The run is written down as far as it is."""
+
+    run: int
+
+
+Event = Ready | Stepped | Noted | Finished | Failed | Left
 
 
 class TrainerProcess:
@@ -89,9 +140,13 @@ class TrainerProcess:
     def start(self, run: Run) -> None:
         self._send(run)
 
-    def give_up(self, run: Run) -> None:
-        """Stop a run at its next step; a Failed(Cancelled) follows."""
-        self._send(GiveUp(run.number))
+    def give_up(self, run: Run, keep: bool = False) -> None:
+        """Stop a run at its next step; a Failed(Cancelled) follows, or Finished to `keep` it."""
+        self._send(GiveUp(run.number, keep))
+
+    def pause(self, run: Run) -> None:
+        """Write down where a run is at its next step; Left follows, or what ended it before."""
+        self._send(Pause(run.number))
 
     def follow(self, on_event: Callable[[Event | None], None]) -> None:
         """Pass on what the child says, from a thread; None when it has died."""
@@ -138,7 +193,9 @@ def keep_examples(
 def kept_examples(folder: Path) -> list[Example]:
     """The examples to train on. Raises FailedPrecondition when what was kept is damaged."""
     if not folders.is_whole(folder):
-        raise FailedPrecondition("The examples of this run are missing or damaged on disk.")
+        raise FailedPrecondition(
+            "The examples of this run are missing or damaged on disk. Tune the model once more."
+        ).at("EXAMPLES_DAMAGED")
     return _read(folder / EXAMPLES)
 
 
@@ -158,17 +215,18 @@ def main() -> None:
     """The child: trains what comes through the channel until the parent is gone."""
     channel = parent_channel()
     commands: queue.SimpleQueue[Start | Run] = queue.SimpleQueue()
-    given_up: set[int] = set()
-    decoder = msgspec.json.Decoder(Start | Run | GiveUp)
+    stops: dict[int, GiveUp | Pause] = {}
+    decoder = msgspec.json.Decoder(Start | Run | GiveUp | Pause)
 
     def take(line: bytes) -> None:
         message = decoder.decode(line)
-        if isinstance(message, GiveUp):
-            given_up.add(message.number)
+        if isinstance(message, GiveUp | Pause):
+            stops[message.number] = message
         else:
             commands.put(message)
 
     follow_parent(channel, take)
+    _be_ended_first()
     import torch
 
     from kamerton.inference import weights
@@ -196,39 +254,65 @@ def main() -> None:
     while True:
         run = commands.get()
         assert isinstance(run, Run)
-        tell(channel, _train(run, base, channel, given_up))
+        tell(channel, _train(run, base, channel, stops))
 
 
 def _train(
-    run: Run, base: Callable[[BaseModel], LoadedBase], channel: Channel, given_up: set[int]
-) -> Finished | Failed:
+    run: Run,
+    base: Callable[[BaseModel], LoadedBase],
+    channel: Channel,
+    stops: Mapping[int, GiveUp | Pause],
+) -> Finished | Failed | Left:
     """Any failure must become an event with a reason: hence the broad except."""
-    from kamerton.training.train import read_stop_reason, train
+    from kamerton.training.examination import Examination
+    from kamerton.training.train import Limits, train
 
     def on_snapshot(snapshot: Snapshot) -> bool:
         tell(channel, Stepped(run.number, snapshot))
-        if run.number in given_up:
-            raise Cancelled(CANCELLED)
-        return True
+        stop = stops.get(run.number)
+        if isinstance(stop, Pause):
+            raise Paused("")
+        if stop is not None and not stop.keep:
+            raise Cancelled(CANCELLED).at(CANCELLED_RUN, step=snapshot.step)
+        return stop is None
+
+    def on_event(kind: str, message: str, step: int | None) -> None:
+        tell(channel, Noted(run.number, kind, message, step))
 
     try:
-        kept = Path(run.examples)
+        directory, kept = Path(run.directory), Path(run.examples)
+        examples, held_out = kept_examples(kept), kept_held_out(kept)
+        loaded = base(run.base_model)
+        examination = Examination(loaded, examples, held_out, directory, run.card_share)
+        if before := examination.before():
+            on_event("baseline", before.sentence, None)
         adapter = train(
             run.base_model,
-            kept_examples(kept),
+            examples,
             run.hyperparameters,
-            Path(run.directory),
+            directory,
             on_snapshot,
-            loaded=base(run.base_model),
+            loaded=loaded,
             parent=None if run.parent is None else Path(run.parent),
-            held_out=kept_held_out(kept),
-            budget=run.budget,
+            held_out=held_out,
+            limits=Limits(run.budget, run.early_stopping, run.micro_batch),
+            on_event=on_event,
         )
+        card, verdict = examination.after(adapter)
+    except Paused:
+        return Left(run.number)
     except KamertonError as error:
-        return Failed(run.number, type(error).__name__, error.message)
+        return Failed(run.number, failure_of(error))
     except Exception as error:
-        return _unexpected(run, error)
-    return Finished(run.number, read_stop_reason(adapter))
+        report()
+        return Failed(run.number, failure_of(_unexpected(error)))
+    return Finished(run.number, read_outcome(adapter), verdict, card)
+
+
+def _be_ended_first() -> None:
+    """When memory runs out, this process is to be ended, and no neighbour."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _warm(loaded: LoadedBase) -> None:
@@ -239,33 +323,35 @@ def _warm(loaded: LoadedBase) -> None:
         train(
             loaded.base_model,
             [Example.pair("1", "2")],
-            Hyperparameters(epoch_count=1, batch_size=1, learning_rate=0.0, peak_learning_rate=0.0),
+            Hyperparameters(
+                epoch_count=1, batch_size=1, learning_rate=1e-3, peak_learning_rate=1e-3
+            ),
             Path(directory),
             lambda snapshot: True,
             loaded=loaded,
         )
 
 
-def _unexpected(run: Run, error: Exception) -> Failed:
+def failure_of(error: KamertonError) -> Failure:
+    reason = error.reason or _REASONS.get(type(error), "INTERNAL")
+    return Failure(type(error).__name__, error.message, reason, error.step, error.row)
 
+
+def _unexpected(error: Exception) -> KamertonError:
+    """In our words."""
     from kamerton.inference.weights import is_out_of_memory
 
-    report()
     if is_out_of_memory(error):
-        return Failed(
-            run.number,
-            ResourceExhausted.__name__,
-            "The trainer ran out of memory: use a smaller batch or shorter examples.",
-        )
+        return ResourceExhausted(
+            "The trainer ran out of memory before its first step or while it was measured: use "
+            "shorter examples, a smaller base model or more memory."
+        ).at("OUT_OF_MEMORY")
     if isinstance(error, OSError):
-        return Failed(
-            run.number,
-            ResourceExhausted.__name__,
-            f"The run could not be kept on disk: {error.strerror}",
-        )
-    return Failed(
-        run.number, Internal.__name__, f"The trainer failed: {type(error).__name__}: {error}"
-    )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return ResourceExhausted(
+            f"The run could not be kept on disk: {error.strerror}. Make room and try again."
+        ).at(DISK_FULL if full else "DISK_FAILED")
+    return Internal(f"The trainer failed: {type(error).__name__}: {error}").at("INTERNAL")
 
 
 def tell(channel: Channel, event: Event) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kamerton.dataset import near
-from kamerton.dataset.near import LEAST_CHARACTERS, Folding, Near
+from kamerton.dataset.near import LEAST_CHARACTERS, Folded, Near
 from kamerton.dataset.seen import Texts
 from tests.dataset.checks.sets import texts
 
@@ -40,7 +40,8 @@ def test_the_share_of_equal_bins_is_the_similarity() -> None:
             words[place] = "different"
         other = " ".join(words)
         wanted = len(shingles(text) & shingles(other)) / len(shingles(text) | shingles(other))
-        sketches = Folding.of(Texts([text, other])).folded().sketches
+        both = Texts([text, other])
+        sketches = Folded(both.units, both.starts).sketches
         errors.append((sketches[0] == sketches[1]).mean() - wanted)
     assert abs(np.mean(errors)) < 0.03
     assert np.abs(errors).max() < 0.25

@@ -41,6 +41,9 @@ class SilentChild:
         self._closed = threading.Event()
         self.channel: Any = SimpleNamespace(send=lambda line: None, lines=self._lines)
 
+    def watch(self) -> None:
+        pass
+
     def _lines(self) -> Iterator[bytes]:
         self._closed.wait(10)
         return iter(())

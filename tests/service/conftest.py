@@ -7,12 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from kamerton.card import Answer, Card, Verdict
 from kamerton.inference.catalog import Catalog
 from kamerton.service.app import App
 from kamerton.settings import Settings
 from kamerton.store import operations
 from kamerton.store.database import Database
 from kamerton.types import BaseModel, Caller, Chunk, GenerationConfig
+
+CARD = Card(
+    base=None,
+    few_shot=None,
+    tuned=None,
+    answers=(Answer(0, "five", "six", few_shot="seven"),),
+    forgetting=None,
+    verdict=Verdict("better", "normalised", 0.5, 0.25, 0.75, "Better."),
+    baseline_enough=False,
+    sentences=("Better.",),
+    row_count=12,
+    seconds=1.5,
+)
 
 
 class FakeEngine:
@@ -57,7 +71,7 @@ class FakeRunner:
 
     def finish_all(self) -> None:
         while claim := operations.claim(self._database, "w", 60):
-            operations.finish(self._database, claim)
+            operations.finish(self._database, claim, card=CARD)
 
     def warming(self) -> str | None:
         return None

@@ -225,6 +225,8 @@ def test_bad_validation_data_are_refused_as_such(app: FakeApp) -> None:
     assert fields(error) == ["validation_file_uri"]
     assert error.violations[0].description == "line 2: output is empty"
     assert error.message == "validation data: line 2: output is empty"
+    mixed = refused(app, data=Data("files/x"), validation=Data(rows=rows))
+    assert mixed.message.endswith("validation data: examples[1].output is empty")
     assert fields(refused(app, validation=Data("gs://x"))) == ["validation_file_uri"]
     both = refused(app, validation=Data(rows=rows[:1]), options=Options(holdout=Holdout()))
     assert fields(both) == ["holdout"]
@@ -275,6 +277,9 @@ def test_a_budget_is_kept_with_the_model(app: FakeApp) -> None:
         (Options(Budget(max_tokens=2**63)), "budget.max_tokens"),
         (Options(Budget(max_tokens=10**400)), "budget.max_tokens"),
         (Options(max_cost=-1.0), "budget.max_cost"),
+        (Options(max_cost=float("inf")), "budget.max_cost"),
+        (Options(max_cost=float("-inf")), "budget.max_cost"),
+        (Options(max_cost=float("nan")), "budget.max_cost"),
         (Options(Budget(max_tokens=3)), "budget.max_tokens"),
     ],
 )
@@ -293,6 +298,8 @@ def test_a_cost_needs_a_price(app: FakeApp) -> None:
     assert created(app, options=both).budget.max_tokens == 4000
     for cost in (1e-7, 1e20, 1e308):
         assert fields(refused_again(app, options=Options(max_cost=cost))) == ["budget.max_cost"]
+    app.settings = replace(app.settings, price_per_million_tokens=5e-324)
+    assert fields(refused_again(app, options=Options(max_cost=1.0))) == ["budget.max_cost"]
 
 
 # --- preview --------------------------------------------------------------------------------------

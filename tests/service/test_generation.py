@@ -134,7 +134,7 @@ def test_counted_as_it_would_be_used(
     app: FakeApp, tuned: str, contents: list[Content], of_tuned: bool
 ) -> None:
     app.runner.finish_all()
-    target = {"tuned_model": tuned, "base_model": ""} if of_tuned else {}
+    target: dict[str, Any] = {"tuned_model": tuned, "base_model": ""} if of_tuned else {}
     generate(app, contents, **target)
     target = target or {"base_model": "kamerton-nano-001"}
     count = generation.count_tokens(app, ANN, contents=contents, **target)

@@ -18,7 +18,7 @@ from kamerton.errors import (
     NotFound,
     PermissionDenied,
 )
-from kamerton.service import access, generation, operations, permissions, tuned_models
+from kamerton.service import access, generation, operations, permissions, runs, tuned_models
 from kamerton.service.access import RIGHTS
 from kamerton.service.readings import Data
 from kamerton.store import permissions as store
@@ -76,6 +76,12 @@ CALLS: dict[str, Callable[[FakeApp, Caller, str, str], object]] = {
     "tuned_models.transfer_ownership": lambda app, who, op, pid: permissions.transfer_ownership(
         app, who, "anns", "eve@x.org"
     ),
+    "runs.events": lambda app, who, op, pid: runs.events(app, who, "anns", after=0, most=9),
+    "runs.snapshots": lambda app, who, op, pid: runs.snapshots(app, who, "anns", after=0),
+    "runs.diagnosis": lambda app, who, op, pid: runs.diagnose(app, who, "anns"),
+    "runs.card": lambda app, who, op, pid: runs.card(app, who, "anns"),
+    "runs.epochs": lambda app, who, op, pid: runs.epochs(app, who, "anns"),
+    "runs.download": lambda app, who, op, pid: runs.download(app, who, "anns", None).close(),
     "operations.list": lambda app, who, op, pid: operations.list_(app, who, "anns", page_size=9),
     "operations.get": lambda app, who, op, pid: operations.get(app, who, "anns", op),
     "operations.wait": lambda app, who, op, pid: operations.wait(app, who, "anns", op, seconds=0),
@@ -97,6 +103,12 @@ NEEDED = {
             "tuned_models.get",
             "tuned_models.generate",
             "tuned_models.count_tokens",
+            "runs.events",
+            "runs.snapshots",
+            "runs.diagnosis",
+            "runs.card",
+            "runs.epochs",
+            "runs.download",
             "operations.list",
             "operations.get",
             "operations.wait",

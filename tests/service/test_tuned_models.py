@@ -51,6 +51,14 @@ def test_create_decides_everything_before_the_answer(app: FakeApp) -> None:
     assert app.runner.woken == 1
 
 
+def test_why_each_hyperparameter_was_chosen_stays_with_the_model(app: FakeApp) -> None:
+    made = create(app, batch_size=2).tuned_model
+    why = dict(made.reasons)
+    assert why["epoch_count"] == "5 for at most 500 examples"
+    assert why["batch_size"] == "given"
+    assert tuned_models.get(app, ANN, made.id).reasons == made.reasons
+
+
 def test_everything_wrong_is_named_at_once_and_nothing_is_kept(app: FakeApp) -> None:
     with pytest.raises(InvalidArgument) as caught:
         create(

@@ -23,6 +23,7 @@ def test_a_run_has_the_budget_of_its_model(app: FakeApp) -> None:
     worker = Worker.__new__(Worker)  # Without a trainer.
     worker._catalog = Catalog.of("", "")
     worker._numbers = itertools.count(1)
+    worker._settings = app.settings
     folder = tuned_model_folder(app.settings, model.uid)
     run = worker._run(claim, folder)
     assert run.budget == budget

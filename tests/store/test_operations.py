@@ -14,6 +14,7 @@ from kamerton.findings import Finding, Hit, Report, Spread, Statistics, Tokens
 from kamerton.store import database as database_module
 from kamerton.store import operations, tuned_models
 from kamerton.store.database import Database
+from kamerton.store.operations import Hold
 from kamerton.store.tuned_models import Filter
 from kamerton.types import (
     Budget,
@@ -193,14 +194,14 @@ def test_a_worker_that_lost_its_lease_changes_nothing(database: Database) -> Non
     held = operations.claim(database, "w2", LEASE)
     assert lost is not None and held is not None
     assert held.attempt == lost.attempt + 1
-    assert operations.renew(database, lost, LEASE, [snapshot(1)]) == (False, False)
+    assert operations.renew(database, lost, LEASE, [snapshot(1)]) == Hold(False)
     assert not operations.finish(database, lost)
     assert not operations.fail(database, lost, Failure("Internal", "late"))
     model = tuned_models.get(database, "m")
     assert model is not None
     assert model.state is State.CREATING
     assert model.snapshots == ()
-    assert operations.renew(database, held, LEASE, [snapshot(1)]) == (True, False)
+    assert operations.renew(database, held, LEASE, [snapshot(1)]) == Hold(True)
 
 
 def test_what_a_client_saw_is_never_rewritten(database: Database) -> None:
@@ -253,7 +254,7 @@ def test_cancelling_a_run_in_progress_tells_its_worker(database: Database) -> No
     claim = operations.claim(database, "w1", LEASE)
     assert claim is not None
     operations.cancel(database, "uid-m")
-    assert operations.renew(database, claim, LEASE) == (True, True)
+    assert operations.renew(database, claim, LEASE) == Hold(True, True)
 
 
 def test_a_dead_workers_run_is_free_at_once(database: Database) -> None:
@@ -286,7 +287,7 @@ def test_delete_takes_everything_along_and_frees_the_id(database: Database) -> N
     tuned_models.delete_(database, "uid-m")
     assert operations.get(database, "m", "op-m") is None
     assert not operations.exists(database, claim)
-    assert operations.renew(database, claim, LEASE) == (False, False)
+    assert operations.renew(database, claim, LEASE) == Hold(False)
     again = operation()
     again = replace(again, tuned_model=replace(again.tuned_model, uid="new"))
     operations.add(database, again, ANN.owner, 10)

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from kamerton.service import access, datasets, generation, operations, permissions, tuned_models
+from kamerton.service import (
+    access,
+    datasets,
+    generation,
+    operations,
+    permissions,
+    runs,
+    tuned_models,
+)
 from tests.surfaces.gemini.fake_service import Http, Serving, Verbs
 
 
@@ -18,6 +26,9 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> Verbs:
     for name in ("create", "preview", "get", "list_", "patch", "delete", "cancel"):
         monkeypatch.setattr(tuned_models, name, getattr(made, name))
     monkeypatch.setattr(datasets, "check", made.check_dataset)
+    for name in ("events", "diagnose", "card", "epochs", "download"):
+        monkeypatch.setattr(runs, name, getattr(made, name))
+    monkeypatch.setattr(runs, "snapshots", made.run_snapshots)
     monkeypatch.setattr(operations, "get", made.get_operation)
     monkeypatch.setattr(operations, "list_", made.list_operations)
     monkeypatch.setattr(operations, "cancel", made.cancel_operation)

@@ -16,6 +16,7 @@ NAMES = st.sampled_from(
     [
         "tuningTask", "tuning_task", "trainingData", "validationData", "validation_data",
         "kamerton", "budget", "maxTokens", "max_seconds", "maxCost", "holdout",
+        "earlyStopping", "mode", "patience", "min_change",
         "share", "atLeast", "seed", "allow", "inputKey", "output_key", "examples",
         "fileUri", "file_uri", "baseModel", "hyperparameters", "epochCount",
         "learning_rate", "validateOnly",

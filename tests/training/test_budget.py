@@ -15,12 +15,22 @@ from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Cancelled, FailedPrecondition
 from kamerton.inference.weights import LoadedBase
 from kamerton.training import checkpoints, rows
-from kamerton.training import train as module
 from kamerton.training.checkpoints import Checkpoints
 from kamerton.training.hyperparameters import measured_steps
 from kamerton.training.meter import Meter
-from kamerton.training.train import lowest, read_stop_reason, train
-from kamerton.types import NO_BUDGET, Budget, Example, Hyperparameters, Snapshot
+from kamerton.training.outcome import read_outcome
+from kamerton.training.steps import HeldOut
+from kamerton.training.train import Limits, lowest, train
+from kamerton.types import (
+    NO_BUDGET,
+    Budget,
+    EarlyStopping,
+    Example,
+    Hyperparameters,
+    Snapshot,
+)
+
+NEVER = EarlyStopping("off")
 
 TRAINED, HELD_OUT = EXAMPLES[:11], EXAMPLES[11:]
 LONG = Hyperparameters(8, 4, 0.01, 0.01, seed=3)
@@ -49,7 +59,7 @@ def run(
     def go() -> Path:
         return train(
             loaded.base_model, TRAINED, hyperparameters, folder, keep,
-            loaded=loaded, held_out=held_out, budget=budget,
+            loaded=loaded, held_out=held_out, limits=Limits(budget, NEVER),
         )  # fmt: skip
 
     if not stop_at:
@@ -71,9 +81,9 @@ def tokens_of(loaded: LoadedBase, steps: int) -> int:
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, losses: Sequence[float]) -> None:
-    """Measurements that find these losses, one after another."""
-    found = iter(losses)
-    monkeypatch.setattr(module.HeldOut, "loss", lambda self: next(found))
+    """Measurements that find these losses, one after another, and before the first step 9."""
+    found = iter([9.0, *losses])
+    monkeypatch.setattr(HeldOut, "loss", lambda self: next(found))
 
 
 def test_measuring_changes_nothing_in_what_is_learned(loaded: LoadedBase, tmp_path: Path) -> None:
@@ -92,8 +102,7 @@ def test_the_held_out_loss_is_the_mean_of_all_held_out_tokens(
 ) -> None:
     """Weighted by tokens, whatever batches it is measured in."""
     monkeypatch.setattr(rows, "MEASURED_TOGETHER", 60)
-    one_step = Hyperparameters(1, 11, 0.0, 0.0)
-    _, (snapshot,) = run(loaded, tmp_path / "run", hyperparameters=one_step)
+    _, snapshots = run(loaded, tmp_path / "run")
     total, count = 0.0, 0
     for row in rows.encode_all(loaded.renderer, HELD_OUT, 512):
         ids = torch.tensor([row.ids.tolist()])
@@ -103,7 +112,8 @@ def test_the_held_out_loss_is_the_mean_of_all_held_out_tokens(
         with torch.no_grad():
             total += loaded.model(input_ids=ids, labels=labels).loss.item() * row.learned
         count += row.learned
-    assert snapshot.held_out_loss == pytest.approx(total / count, rel=1e-5)
+    assert snapshots[0].start_loss == pytest.approx(total / count, rel=1e-5)
+    assert all(snapshot.start_loss is None for snapshot in snapshots[1:])
 
 
 def test_a_budget_of_tokens_ends_the_run_before_the_step_that_would_be_too_much(
@@ -114,7 +124,7 @@ def test_a_budget_of_tokens_ends_the_run_before_the_step_that_would_be_too_much(
         folder = tmp_path / str(most)
         adapter, snapshots = run(loaded, folder, held_out=(), budget=Budget(max_tokens=most))
         assert len(snapshots) == steps
-        assert read_stop_reason(adapter) == (
+        assert read_outcome(adapter).stop_reason == (
             f"The budget of {most} tokens ended the run after step {steps} of 22; kept is that "
             "step."
         )
@@ -147,7 +157,7 @@ def test_the_step_with_the_lowest_held_out_loss_is_kept(
     assert [s.step for s in snapshots if s.held_out_loss is not None] == [2, 3, 4, 6, 8, 9, 10]
     assert len(snapshots) == 10
     assert weights_of(best) == weights_of(six)
-    assert read_stop_reason(best) == (
+    assert read_outcome(best).stop_reason == (
         f"The budget of {budget.max_tokens} tokens ended the run after step 10 of 22; kept is "
         "step 6, with the lowest held-out loss (1.231)."
     )
@@ -157,12 +167,12 @@ def test_a_budget_that_is_enough_changes_nothing(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, _ = run(loaded, tmp_path / "plain", held_out=())
-    scripted(monkeypatch, range(1, 99))  # The first is the lowest.
+    scripted(monkeypatch, range(99, 0, -1))  # The last is the lowest.
     generous = Budget(max_tokens=tokens_of(loaded, 22), max_seconds=1000.0)
     adapter, snapshots = run(loaded, tmp_path / "run", budget=generous)
     assert weights_of(adapter) == weights_of(plain)
     assert len(snapshots) == 22
-    assert read_stop_reason(adapter) == ""
+    assert read_outcome(adapter).stop_reason == ""
 
 
 @pytest.mark.parametrize("stop_at", [2, 5, 8, 10])
@@ -170,15 +180,15 @@ def test_a_budget_that_is_enough_changes_nothing(
 def test_a_killed_run_obeys_the_same_budget_and_ends_in_the_same_bytes(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int, best_at: int
 ) -> None:
-    honest = module.HeldOut.loss
+    honest = HeldOut.loss
     losses: dict[float, float] = {}
 
-    def loss(held_out: module.HeldOut) -> float:
+    def loss(held_out: HeldOut) -> float:
         """By the weights alone, so that it is the same in every attempt; lowest at `best_at`."""
         found = honest(held_out)
-        return losses.setdefault(found, 0.5 if len(losses) == {6: 3, 10: 6}[best_at] else 2)
+        return losses.setdefault(found, 0.5 if len(losses) == {6: 4, 10: 7}[best_at] else 2)
 
-    monkeypatch.setattr(module.HeldOut, "loss", loss)
+    monkeypatch.setattr(HeldOut, "loss", loss)
     monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
     budget = Budget(max_tokens=tokens_of(loaded, 10))
     straight, expected = run(loaded, tmp_path / "straight", budget=budget)
@@ -190,7 +200,7 @@ def test_a_killed_run_obeys_the_same_budget_and_ends_in_the_same_bytes(
         (s.step, s.mean_loss, s.held_out_loss) for s in expected
     ]
     assert weights_of(resumed) == weights_of(straight)
-    assert read_stop_reason(resumed) == read_stop_reason(straight) != ""
+    assert read_outcome(resumed).stop_reason == read_outcome(straight).stop_reason != ""
 
 
 def test_a_budget_of_seconds_is_kept_over_attempts(
@@ -208,7 +218,7 @@ def test_a_budget_of_seconds_is_kept_over_attempts(
     assert first + second < 3.5  # What the plug cost is not in the checkpoint.
     assert 20 < len(snapshots) < 2750
     assert snapshots[-1].held_out_loss is not None
-    assert read_stop_reason(adapter).startswith(
+    assert read_outcome(adapter).stop_reason.startswith(
         f"The budget of 3 seconds ended the run after step {len(snapshots)} of 2750; kept is step "
     )
 
@@ -222,7 +232,7 @@ def test_an_attempt_that_has_no_time_left_keeps_what_there_is(
     adapter, snapshots = run(loaded, tmp_path / "run", budget=Budget(max_seconds=1000.0))
     assert len(snapshots) == 4
     assert snapshots[-1].held_out_loss is not None  # Measured late, so that it can be compared.
-    assert "after step 4 of 22" in read_stop_reason(adapter)
+    assert "after step 4 of 22" in read_outcome(adapter).stop_reason
 
 
 def test_a_budget_within_the_first_epoch_has_steps_to_choose_from(
@@ -269,8 +279,12 @@ def test_a_resumed_run_never_ends_before_what_was_told(
     adapter, snapshots = run(loaded, tmp_path / "run", budget=budget)
     assert before == [100.0]
     assert len(snapshots) == 6
-    assert "after step 6 of 22" in read_stop_reason(adapter)
-    assert {path.name for path in (tmp_path / "run").iterdir()} <= {"adapter", "checkpoints"}
+    assert "after step 6 of 22" in read_outcome(adapter).stop_reason
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {
+        "adapter",
+        "checkpoints",
+        "epochs",
+    }
 
 
 @pytest.mark.parametrize(
@@ -294,7 +308,7 @@ def test_a_finished_run_still_knows_why_it_ended(loaded: LoadedBase, tmp_path: P
     adapter, snapshots = run(loaded, tmp_path / "run", budget=budget)
     again, told = run(loaded, tmp_path / "run", budget=budget)
     assert (again, told) == (adapter, snapshots)
-    assert "after step 4 of 22" in read_stop_reason(again)
+    assert "after step 4 of 22" in read_outcome(again).stop_reason
 
 
 def test_an_example_with_nothing_to_learn_is_named(loaded: LoadedBase, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 
 from kamerton.dataset.check import RowTokens
 from kamerton.dataset.tutorial import EXAMPLES
+from kamerton.errors import InvalidArgument
 from kamerton.inference.weights import LoadedBase
-from kamerton.training.estimate import Probe, estimate
+from kamerton.training.estimate import MAX_TOKENS, Probe, affordable_tokens, estimate
 from kamerton.training.rows import measuring, rows_of_step
-from kamerton.training.train import train
+from kamerton.training.train import Limits, train
 from kamerton.types import BaseModel, Budget, Hyperparameters, Snapshot
 
 BASE = BaseModel(name="b", weights="")
@@ -48,7 +50,7 @@ def test_the_announced_end_of_a_budget_is_the_real_one(
         snapshots.append(snapshot)
         return True
 
-    train(loaded.base_model, trained, CHOSEN, tmp_path, keep, loaded=loaded, budget=budget)
+    train(loaded.base_model, trained, CHOSEN, tmp_path, keep, loaded=loaded, limits=Limits(budget))
     assert made.budget_steps == len(snapshots) > 0
     assert made.total_steps == 10
     assert made.budget_reason == (
@@ -76,6 +78,24 @@ def test_a_budget_that_is_enough_is_no_limit() -> None:
     enough = Budget(max_tokens=3 * 155, max_seconds=1000.0)
     made = estimate(ROWS, (), BASE, CHOSEN, budget=enough, probe=PROBE)
     assert (made.budget_steps, made.budget_reason) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("cost", "price", "tokens"),
+    [(0.01, 2.0, 5000), (0.0, 2.0, 0), (1.0, 1e308, 0), (1e9, 1.0, MAX_TOKENS)],
+)
+def test_a_cost_pays_for_whole_tokens(cost: float, price: float, tokens: int) -> None:
+    assert affordable_tokens(cost, price) == tokens
+
+
+@pytest.mark.parametrize(
+    ("cost", "price"),
+    [(1e20, 1.0), (1e308, 1e-3), (1.0, 1e-300), (1.0, 5e-324), (math.inf, 1.0), (math.nan, 1.0)],
+)
+def test_a_cost_that_pays_for_too_much_is_refused(cost: float, price: float) -> None:
+    with pytest.raises(InvalidArgument, match=f"must pay for at most {MAX_TOKENS} tokens") as found:
+        affordable_tokens(cost, price)
+    assert [violation.field for violation in found.value.violations] == ["budget.max_cost"]
 
 
 def test_seconds_are_those_of_the_steps() -> None:

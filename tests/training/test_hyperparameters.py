@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -30,8 +31,24 @@ def test_batches_run_across_the_borders_of_epochs(
 
 def test_defaults_follow_the_size_of_the_dataset() -> None:
     few, many = choose(999, BASE), choose(1000, BASE)
-    assert (few.epoch_count, few.batch_size, few.learning_rate) == (5, 4, 0.001)
-    assert (many.epoch_count, many.batch_size, many.learning_rate) == (5, 16, 0.0002)
+    assert (few.epoch_count, few.batch_size, few.learning_rate) == (4, 4, 0.001)
+    assert (many.epoch_count, many.batch_size, many.learning_rate) == (4, 16, 0.0002)
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs"),
+    [(1, 5), (15, 5), (500, 5), (2500, 3), (10_000, 2), (10_001, 2), (20_000, 1), (10**8, 1)],
+)
+def test_the_more_examples_the_fewer_epochs(examples: int, epochs: int) -> None:
+    assert choose(examples, BASE).epoch_count == epochs
+    assert choose(examples, BASE, epoch_count=7).epoch_count == 7
+
+
+def test_epochs_fall_one_at_a_time_and_never_rise() -> None:
+    epochs = [choose(examples, BASE).epoch_count for examples in range(1, 30_000, 7)]
+    assert {before - after for before, after in pairwise(epochs)} == {0, 1}
+    few = [choose(examples, BASE) for examples in range(1, 501)]
+    assert set(few) == {choose(15, BASE)}  # What the retired API did: scripts count on it.
 
 
 def test_the_multiplier_multiplies_the_default() -> None:
@@ -92,16 +109,33 @@ def test_a_run_is_measured_after_each_epoch_and_five_times_at_least() -> None:
 
 
 def test_each_choice_has_its_reason() -> None:
-    few = dict(reasons(999, BASE))
+    few = dict(reasons(500, BASE))
     assert few["batch_size"] == "batches of 4 for fewer than 1,000 examples"
-    assert few["epoch_count"] == "5 unless given"
+    assert few["epoch_count"] == "5 for at most 500 examples"
     assert few["learning_rate"] == "0.001 of the base model"
     assert few["peak_learning_rate"] == "the learning rate itself"
+    assert few["warmup_steps"].startswith("no warm-up: ")
     many = dict(reasons(1000, BASE))
     assert many["batch_size"] == "batches of 16 for at least 1,000 examples"
+    assert many["epoch_count"] == (
+        "4 for 1,000 examples: 5 up to 500, fewer the more there are, 2 at 10,000, at least 1"
+    )
     assert many["learning_rate"].startswith("a fifth of the 0.001 of the base model for at least ")
     assert many["peak_learning_rate"].startswith("4 times the learning rate: ")
     assert set(many) == set(asdict(choose(1000, BASE))) - {"seed"}
+
+
+@pytest.mark.parametrize("examples", [1, 500, 501, 2500, 10_000, 10**6])
+def test_a_reason_names_the_number_that_it_is_for(examples: int) -> None:
+    chosen, why = choose(examples, BASE), dict(reasons(examples, BASE))
+    assert why["epoch_count"].startswith(f"{chosen.epoch_count} for ")
+    assert why["batch_size"].startswith(f"batches of {chosen.batch_size} ")
+
+
+def test_a_warm_up_is_the_base_models() -> None:
+    slow = BaseModel(name="b", weights="", warmup_steps=10)
+    assert choose(15, slow).warmup_steps == 10
+    assert dict(reasons(15, slow))["warmup_steps"].startswith("of the base model: ")
 
 
 def test_what_was_given_is_called_so() -> None:

@@ -16,8 +16,7 @@ from kamerton import folders
 from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Cancelled, FailedPrecondition
 from kamerton.inference.weights import LoadedBase
-from kamerton.training import checkpoints
-from kamerton.training import train as module
+from kamerton.training import checkpoints, steps
 from kamerton.training.adapter import Adapter
 from kamerton.training.attention import FLAT_ROWS
 from kamerton.training.batches import Batch, collate
@@ -25,7 +24,8 @@ from kamerton.training.checkpoints import Checkpoints, Progress
 from kamerton.training.gemma3 import Decoder, can_step
 from kamerton.training.hyperparameters import choose, total_steps
 from kamerton.training.rows import Row, encode, rows_of_step
-from kamerton.training.train import mean_loss, train
+from kamerton.training.steps import mean_loss
+from kamerton.training.train import train
 from kamerton.types import Content, Example, Hyperparameters, Snapshot
 
 STEPS = Hyperparameters(
@@ -184,9 +184,9 @@ def test_the_loss_alone_is_the_loss_of_a_step(
     adapter = Adapter(loaded, STEPS)
     loaded.model.set_attn_implementation(FLAT_ROWS)
     try:
-        monkeypatch.setattr(module, "can_step", lambda loaded, batch: kind == "by hand")
+        monkeypatch.setattr(steps, "can_step", lambda loaded, batch: kind == "by hand")
         batch = collate([*rows(loaded, 1), encode(loaded.renderer, CHAT, 512)], loaded.device)
-        gradients = module.Gradients(loaded)
+        gradients = steps.Gradients(loaded)
         alone = gradients.loss(batch)
         assert not any(p.grad.any() for p in adapter.parameters.values() if p.grad is not None)
         assert alone == pytest.approx(gradients.add(batch), rel=1e-6)
@@ -237,7 +237,7 @@ def test_a_finished_run_is_not_trained_again(
 ) -> None:
     """The adapter was published, and then whoever was to be told died."""
     adapter, expected = run(loaded, tmp_path / "run")
-    monkeypatch.setattr(module.Gradients, "add", None)
+    monkeypatch.setattr(steps.Gradients, "add", None)
     again, snapshots = run(loaded, tmp_path / "run")
     assert (again, snapshots) == (adapter, expected)
 
@@ -331,15 +331,15 @@ def test_stopping_early_keeps_what_was_learned(loaded: LoadedBase, tmp_path: Pat
 def test_what_is_not_finite_stops_the_run_at_that_step(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: float
 ) -> None:
-    honest = module.Gradients.add
+    honest = steps.Gradients.add
     calls = 0
 
-    def poisoned(gradients: module.Gradients, batch: Batch) -> float:
+    def poisoned(gradients: steps.Gradients, batch: Batch) -> float:
         nonlocal calls
         calls += 1
         return honest(gradients, batch) * (poison if calls == 3 else 1.0)
 
-    monkeypatch.setattr(module.Gradients, "add", poisoned)
+    monkeypatch.setattr(steps.Gradients, "add", poisoned)
     snapshots: list[Snapshot] = []
     with pytest.raises(FailedPrecondition, match=r"loss became (nan|inf) at step 3"):
         train(
@@ -352,7 +352,7 @@ def test_what_is_not_finite_stops_the_run_at_that_step(
 
 def test_warm_up_rises_to_the_peak() -> None:
     chosen = Hyperparameters(1, 4, 0.01, 0.01, warmup_steps=3)
-    rates = [module.learning_rate(step, chosen) for step in range(1, 7)]
+    rates = [steps.learning_rate(step, chosen) for step in range(1, 7)]
     assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
 
 

@@ -13,6 +13,7 @@ from kamerton.training.trainer_process import (
     HELD_OUT,
     Event,
     Finished,
+    Noted,
     Ready,
     Run,
     Stepped,
@@ -64,12 +65,12 @@ def test_a_run_that_its_budget_ended_says_so(tiny: BaseModel, tmp_path: Path) ->
             )
         )
         told: list[Event | None] = []
-        while not told or isinstance(told[-1], Ready | Stepped):
+        while not told or isinstance(told[-1], Ready | Stepped | Noted):
             told.append(events.get(timeout=60))
     finally:
         trainer.kill()
     ended = told[-1]
     assert isinstance(ended, Finished), ended
-    assert "The budget of 600 tokens ended the run after step " in ended.stop_reason
+    assert "The budget of 600 tokens ended the run after step " in ended.outcome.stop_reason
     steps = [event.snapshot for event in told if isinstance(event, Stepped)]
     assert 0 < len(steps) < 22 and steps[-1].held_out_loss is not None

@@ -30,14 +30,9 @@ TEMPLATE_SHARE = 0.2
     "Kamerton keeps copies on one side.",
 )
 def exact_duplicate(whole: Whole) -> Iterator[Hit]:
-    first = whole.inputs.earliest
-    outputs = whole.outputs.hashes
-    if (first == np.arange(len(first))).all():
-        return
-    # Of rows with one input, each is compared with the first that has its output as well.
-    both = first_equal(_paired(first, outputs))
-    places = np.flatnonzero(both < np.arange(len(both)))
-    yield from whole.hits(places, "", lambda place: _like(whole, int(both[place]), "repeats"))
+    first = _first_copies(whole)
+    places = np.flatnonzero(first < np.arange(len(first)))
+    yield from whole.hits(places, "", lambda place: _like(whole, int(first[place]), "repeats"))
 
 
 @whole_check(
@@ -54,11 +49,9 @@ def near_duplicate(whole: Whole) -> Iterator[Hit]:
     twins = _spelled_alike(whole) | _worded_alike(whole)
     if not twins:
         return
-    exact = {hit.number for hit in exact_duplicate(whole)}
-    for later, earlier in sorted(twins.items()):
-        for hit in whole.hits([later], "", _like(whole, earlier, "is like")):
-            if hit.number not in exact:
-                yield hit
+    first = _first_copies(whole)
+    places = [place for place in sorted(twins) if first[place] == place]
+    yield from whole.hits(places, "", lambda place: _like(whole, twins[place], "is like"))
 
 
 @whole_check(
@@ -109,6 +102,15 @@ def leak(whole: Whole) -> Iterator[Hit]:
     if len(prints) == len(whole) and len(others) == len(other):
         shared |= np.isin(prints, others[others != 0])
     yield from whole.hits(np.flatnonzero(shared), "", "is in the validation data")
+
+
+def _first_copies(whole: Whole) -> Numbers:
+    """Of each place, the first row that is the same."""
+    first = whole.inputs.earliest
+    if (first == np.arange(len(first))).all():
+        return first
+    # Of rows with one input, each is compared with the first that has its output as well.
+    return first_equal(_paired(first, whole.outputs.hashes))
 
 
 def _paired(first: Numbers, second: Numbers) -> Numbers:

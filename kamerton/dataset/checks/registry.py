@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from kamerton.dataset import checks
@@ -69,8 +70,7 @@ def whole_check(
     code: str, name: str, severity: Severity, *, what: str, advice: str, why: str
 ) -> Callable[[Look], Look]:
     """Enters a function over all rows among the checks. A hit with the number -1 is about the
-    dataset as a whole, and its detail is the finding's message; with the field "note" it is no
-    more than a note, whatever the check's severity."""
+    dataset as a whole, and its detail is the finding's message."""
 
     def enter(look: Look) -> Look:
         _enter(WHOLE_CHECKS, Check(code, name, severity, what, advice, why, look))
@@ -85,7 +85,13 @@ def _enter(table: dict[str, Check], check: Check) -> None:
 
 
 def all_checks() -> dict[str, Check]:
-    """Every check there is, in the order of the codes: each module beside this one is loaded."""
+    """Every check there is, in the order of the codes."""
+    _load()
+    return dict(sorted((ROW_CHECKS | WHOLE_CHECKS).items()))
+
+
+@cache
+def _load() -> None:
+    """Each module beside this one, once: it enters its checks."""
     for module in pkgutil.iter_modules(checks.__path__):
         importlib.import_module(f"{checks.__name__}.{module.name}")
-    return dict(sorted((ROW_CHECKS | WHOLE_CHECKS).items()))

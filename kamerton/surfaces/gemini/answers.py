@@ -11,6 +11,7 @@ from typing import Any
 
 from kamerton.errors import InvalidArgument
 from kamerton.surfaces.body import Json
+from kamerton.surfaces.epochs import split_epoch
 from kamerton.surfaces.gemini.form import shortest
 from kamerton.surfaces.gemini.messages import optional, tuned_model_id
 from kamerton.types import (
@@ -48,9 +49,11 @@ _SAFETY_RATINGS = [
 
 
 def target(name: str) -> dict[str, Any]:
-    """`models/x` or `tunedModels/x` as the arguments of a verb."""
+    """`models/x`, `tunedModels/x` or `tunedModels/x@epoch-3` as the arguments of a verb."""
     if name.startswith("tunedModels/"):
-        return {"tuned_model": tuned_model_id(name)}
+        whole, epoch = split_epoch(name)
+        made: dict[str, Any] = {"tuned_model": tuned_model_id(whole)}
+        return made if epoch is None else made | {"epoch": epoch}
     return {"base_model": name.removeprefix("models/")}
 
 

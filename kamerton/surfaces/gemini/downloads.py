@@ -13,12 +13,11 @@ from kamerton.service import access, files
 from kamerton.service.app import App
 from kamerton.surfaces.gemini import file_messages
 from kamerton.surfaces.gemini.rest import VERSIONS
-from kamerton.surfaces.gemini.streams import send_piece, unless_gone
 from kamerton.surfaces.parameters import offered_credentials
+from kamerton.surfaces.sending import send_file, unless_gone
 from kamerton.types import File
 
 VERB = "files.download"
-_PIECE_BYTES = 1024 * 1024
 
 
 def routes(app: App) -> list[StarletteRoute]:
@@ -42,14 +41,7 @@ class _Surface:
 
         file, content = await to_thread.run_sync(opened)
         with content:
-            await unless_gone(receive, _send(send, file, content))
-
-
-async def _send(send: Send, file: File, content: BinaryIO) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": _headers(file)})
-    while piece := await to_thread.run_sync(content.read, _PIECE_BYTES):
-        await send_piece(send, piece)
-    await send({"type": "http.response.body", "body": b""})
+            await unless_gone(receive, send_file(send, content, _headers(file)))
 
 
 def _headers(file: File) -> list[tuple[bytes, bytes]]:

@@ -10,7 +10,7 @@ from kamerton.errors import InvalidArgument
 from kamerton.surfaces import asked, reports
 from kamerton.surfaces.asked import Columns
 from kamerton.surfaces.body import Json
-from kamerton.types import Budget, Estimate, Snapshot, TunedModel
+from kamerton.types import Budget, EarlyStopping, Estimate, Failure, Snapshot, TunedModel
 
 TRAINING_DATA = "tuned_model.tuning_task.training_data"
 VALIDATION_DATA = "tuned_model.tuning_task.validation_data"
@@ -98,12 +98,21 @@ def facts(noun: TunedModel) -> Json:
         "peakLearningRate": noun.hyperparameters.peak_learning_rate,
         "loraRank": noun.hyperparameters.lora_rank,
     }
+    if noun.reasons:
+        made["hyperparameterReasons"] = {reports.camel_case(n): why for n, why in noun.reasons}
     if noun.held_out_count:
         made["heldOut"] = _held_out(noun)
     if budget := _budget(noun.budget):
         made["budget"] = budget
+    made["earlyStopping"] = _early_stopping(noun.early_stopping)
+    if noun.kept_step is not None:
+        made["keptStep"] = noun.kept_step
     if noun.stop_reason:
         made["stopReason"] = noun.stop_reason
+    if noun.verdict:
+        made["verdict"] = noun.verdict
+    if noun.failure:
+        made["failure"] = _failure(noun.failure)
     return made | _report(noun)
 
 
@@ -128,6 +137,16 @@ def _loss(noun: Snapshot) -> Json:
 def _budget(noun: Budget) -> Json:
     limits = {"maxTokens": noun.max_tokens, "maxSeconds": noun.max_seconds}
     return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _early_stopping(noun: EarlyStopping) -> Json:
+    return {"mode": noun.mode, "patience": noun.patience, "minChange": noun.min_change}
+
+
+def _failure(noun: Failure) -> Json:
+    told = {"reason": noun.reason or None, "step": noun.step, "row": noun.row}
+    known = {name: value for name, value in told.items() if value is not None}
+    return known | {"message": noun.message}
 
 
 def _report(noun: TunedModel) -> Json:

@@ -20,7 +20,8 @@ from kamerton.surfaces.body import Json, snake_case
 from kamerton.surfaces.gemini import answers, form, published
 from kamerton.surfaces.gemini.methods import Call, Client
 from kamerton.surfaces.gemini.rpcs import RPCS, Rpc, check_rights
-from kamerton.surfaces.gemini.streams import SLOWEST_READER, AnswerThreads, Pieces
+from kamerton.surfaces.gemini.streams import AnswerThreads, Pieces
+from kamerton.surfaces.sending import SLOWEST_READER
 from kamerton.types import Caller
 
 T = TypeVar("T")

@@ -326,7 +326,9 @@ def operation(noun: Operation) -> Json:
 
 
 def _failure(failure: Failure) -> Json:
-    return {"code": errors.status(by_name(failure.kind)).code, "message": failure.message}
+    status = errors.status(by_name(failure.kind))
+    made: Json = {"code": status.code, "message": failure.message}
+    return made | present(details=list(errors.failure_details(failure)))
 
 
 def preview(noun: Preview, asked_id: str) -> Json:

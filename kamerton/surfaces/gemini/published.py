@@ -7,6 +7,7 @@ from typing import Any
 
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format
+from google.rpc import error_details_pb2
 
 from kamerton.surfaces.body import Json
 
@@ -53,6 +54,10 @@ ListOperationsRequest = operations_pb2.ListOperationsRequest
 CancelOperationRequest = operations_pb2.CancelOperationRequest
 DeleteOperationRequest = operations_pb2.DeleteOperationRequest
 WaitOperationRequest = operations_pb2.WaitOperationRequest
+
+
+ErrorInfo = error_details_pb2.ErrorInfo
+"""In the error of an operation; known to the parser once it is imported."""
 
 
 def message(made: Json, kind: Any) -> Any:

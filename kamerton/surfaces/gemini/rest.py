@@ -30,19 +30,16 @@ from kamerton.surfaces.gemini.streams import (
     Pieces,
     Places,
     SseFrame,
-    send_piece,
-    unless_gone,
 )
 from kamerton.surfaces.parameters import offered_credentials, pretty_print, system_parameter
+from kamerton.surfaces.sending import send_piece, unless_gone
 from kamerton.types import Caller
 
 VERSIONS = ("v1beta", "v1", "v1alpha")
 
 
-def routes(app: App, answering: AnswerThreads) -> list[StarletteRoute]:
+def routes(surface: Surface) -> list[StarletteRoute]:
     """Everything under the version prefixes."""
-    check_rights()
-    surface = _Surface(app, answering)
     return [StarletteRoute(f"/{version}/{{path:path}}", surface) for version in VERSIONS]
 
 
@@ -115,10 +112,11 @@ def _present(resource: Json) -> list[str]:
 # --- from an answer to HTTP ----------------------------------------------------------------------
 
 
-class _Surface:
-    """Answers every request under the version prefixes. Verbs run in threads."""
+class Surface:
+    """Answers every request by its path after a prefix. Verbs run in threads."""
 
     def __init__(self, app: App, answering: AnswerThreads) -> None:
+        check_rights()
         self._app = app
         self._answering = answering
 

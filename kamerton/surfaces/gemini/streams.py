@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Send
 
 from kamerton.errors import ResourceExhausted
 from kamerton.surfaces.body import Json
@@ -21,36 +18,6 @@ T = TypeVar("T")
 
 MOST_WAITS = 64
 """Calls that may wait for operations at once."""
-SLOWEST_READER = 60.0
-"""Seconds that a client may leave a piece of its answer unread."""
-
-
-async def send_piece(send: Send, piece: bytes) -> None:
-    """Waits for a slow reader, but not for ever."""
-    try:
-        async with asyncio.timeout(SLOWEST_READER):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except TimeoutError:
-        raise ClientDisconnect from None
-
-
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client leaves."""
-
-    async def leaving() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(leaving())
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 class Places:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from kamerton.surfaces.reports import estimate, report
+from kamerton.surfaces.epochs import epoch_name
+from kamerton.surfaces.reports import camel_case, diagnosis, estimate, report
+from kamerton.types import Event, Snapshot, TunedModel
 
 if TYPE_CHECKING:
     from kamerton.service.datasets import Outcome
     from kamerton.service.readings import Data
+    from kamerton.service.runs import Diagnosed, Epoch
 
 __all__ = ["CHECK_FIELDS", "check_arguments", "estimate", "outcome", "report"]
 
@@ -52,3 +60,81 @@ def outcome(noun: Outcome) -> Json:
     if noun.measuring:
         made["estimate"]["measuring"] = True
     return made
+
+
+def event(noun: Event) -> Json:
+    made: Json = {
+        "number": noun.number,
+        "time": _timestamp(noun.time),
+        "kind": noun.kind,
+        "message": noun.message,
+    }
+    return made if noun.step is None else made | {"step": noun.step}
+
+
+def snapshot(noun: Snapshot) -> Json:
+    """What is not known is left out."""
+    told = {camel_case(name): value for name, value in asdict(noun).items() if value is not None}
+    return {name: _shown(value) for name, value in told.items()}
+
+
+def snapshots_csv(nouns: Iterable[Snapshot]) -> str:
+    """A line for each step; `kamerton diagnose` and others read it by these names."""
+    names = [field.name for field in fields(Snapshot)]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(names)
+    for noun in nouns:
+        values = [getattr(noun, name) for name in names]
+        table.writerow("" if value is None else _shown(value) for value in values)
+    return text.getvalue()
+
+
+def epoch(tuned_model_id: str, noun: Epoch) -> Json:
+    made: Json = {
+        "name": f"tunedModels/{epoch_name(tuned_model_id, noun.number)}",
+        "epoch": noun.number,
+    }
+    if noun.last is None:
+        return made
+    known = snapshot(noun.last)
+    kept = ("step", "meanLoss", "smoothedLoss", "heldOutLoss")
+    return made | {name: known[name] for name in kept if name in known}
+
+
+def diagnosed(noun: Diagnosed) -> Json:
+    """With the next request, but for its data, where another run is worth it."""
+    made = diagnosis(noun.diagnosis)
+    if noun.diagnosis.request:
+        made["nextRequest"] = _next_request(noun.tuned_model, made["hyperparameters"])
+    return made
+
+
+def _next_request(model: TunedModel, changed: Mapping[str, Any]) -> Json:
+    """As a tuned model is asked for; the training data are still to be put into its task."""
+    used = model.hyperparameters
+    made: Json = {"displayName": model.display_name} if model.display_name else {}
+    if model.source:
+        made["tunedModelSource"] = {"tunedModel": f"tunedModels/{model.source}"}
+    else:
+        made["baseModel"] = model.asked_base_model
+    made["tuningTask"] = {
+        "hyperparameters": {
+            "epochCount": used.epoch_count,
+            "batchSize": used.batch_size,
+            "learningRate": used.learning_rate,
+            **changed,
+        }
+    }
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """Seven digits are more than a loss has."""
+    if isinstance(value, datetime):
+        return _timestamp(value)
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

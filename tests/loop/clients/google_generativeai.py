@@ -162,6 +162,10 @@ def cancel_and_delete_what_failed() -> None:
     with _raises(exceptions.Cancelled):
         _ended(operation)
     assert operation.cancelled()
+    from google.rpc import error_details_pb2  # Only now: the SDK has read it by itself.
+
+    (detail,), info = operation.operation.error.details, error_details_pb2.ErrorInfo()
+    assert detail.Unpack(info) and (info.reason, info.domain) == ("CANCELLED", "kamerton")
     name = operation.metadata.tuned_model
     with _raises(PRECONDITION, "FAILED"):
         genai.GenerativeModel(name).generate_content("1")

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
 import requests
 import uvicorn
 
+from kamerton.card import Card
 from kamerton.errors import InvalidKey, NotFound, PermissionDenied, Unauthenticated
 from kamerton.findings import Finding, Hit, Report, Spread, Statistics
 from kamerton.inference.catalog import Catalog
 from kamerton.service.access import RIGHTS
 from kamerton.service.datasets import Outcome
 from kamerton.service.readings import Data
+from kamerton.service.runs import Diagnosed, Epoch
 from kamerton.service.tuned_models import Preview
 from kamerton.settings import Settings
 from kamerton.surfaces import server
 from kamerton.types import (
     Caller,
     Chunk,
+    Diagnosis,
     Estimate,
+    Event,
+    Evidence,
     Hyperparameters,
     Operation,
     Page,
@@ -36,6 +43,7 @@ from kamerton.types import (
     State,
     TunedModel,
 )
+from tests.service.conftest import CARD
 
 PERMISSION = Permission("100000000000000001", "USER", "bob@x.org", "READER")
 START = datetime(2026, 11, 21, 8, 16, 11, 879270, tzinfo=UTC)
@@ -49,6 +57,7 @@ FOUND = Finding(
     "example",
     (Hit(3, "output", "like example 1"), Hit(7)),
 )
+
 REPORT = Report(
     "examples",
     "inline rows",
@@ -138,6 +147,17 @@ class Verbs:
             Chunk("IV", finish_reason="STOP", prompt_tokens=5, output_tokens=2),
         ]
     )
+    diagnosis: Diagnosis = field(
+        default_factory=lambda: Diagnosis(
+            "divergence",
+            "high",
+            "The loss is not finite.",
+            "The learning rate is too high.",
+            "Take a tenth of it.",
+            (Evidence(3, 2.5, "last finite loss"), Evidence(4, math.nan, "not finite")),
+            (("learning_rate", 0.0001),),
+        )
+    )
     pause: float = 0.0
     """Before each chunk."""
     wait: float = 0.0
@@ -198,8 +218,37 @@ class Verbs:
     def delete(self, app: Any, caller: Caller, tuned_model_id: str) -> None:
         self.note("delete", tuned_model_id=tuned_model_id)
 
-    def cancel(self, app: Any, caller: Caller, tuned_model_id: str) -> None:
-        self.note("cancel", tuned_model_id=tuned_model_id)
+    def cancel(self, app: Any, caller: Caller, tuned_model_id: str, *, keep: bool = False) -> None:
+        self.note("cancel", tuned_model_id=tuned_model_id, keep=keep)
+
+    def events(
+        self, app: Any, caller: Caller, tuned_model_id: str, **arguments: Any
+    ) -> list[Event]:
+        self.note("events", tuned_model_id=tuned_model_id, **arguments)
+        return [Event(7, START, "epoch", "Epoch 1 is over.", 4), Event(8, START, "active", "Done.")]
+
+    def run_snapshots(
+        self, app: Any, caller: Caller, tuned_model_id: str, *, after: int
+    ) -> list[Snapshot]:
+        self.note("snapshots", tuned_model_id=tuned_model_id, after=after)
+        first, second = snapshots(2)
+        return [replace(first, start_loss=9.0, learning_rate=0.001, trained_tokens=12), second]
+
+    def diagnose(self, app: Any, caller: Caller, tuned_model_id: str) -> Diagnosed:
+        self.note("diagnose", tuned_model_id=tuned_model_id)
+        return Diagnosed(self.operation.tuned_model, self.diagnosis)
+
+    def card(self, app: Any, caller: Caller, tuned_model_id: str) -> Card:
+        self.note("card", tuned_model_id=tuned_model_id)
+        return CARD
+
+    def epochs(self, app: Any, caller: Caller, tuned_model_id: str) -> list[Epoch]:
+        self.note("epochs", tuned_model_id=tuned_model_id)
+        return [Epoch(1, None), Epoch(3, replace(snapshots(12)[-1], held_out_loss=0.5))]
+
+    def download(self, app: Any, caller: Caller, tuned_model_id: str, epoch: int | None) -> BytesIO:
+        self.note("download", tuned_model_id=tuned_model_id, epoch=epoch)
+        return BytesIO(b"PK" * 700_000)
 
     def get_operation(self, app: Any, caller: Caller, model: str, operation_id: str) -> Operation:
         self.note("get_operation", tuned_model_id=model, operation_id=operation_id)

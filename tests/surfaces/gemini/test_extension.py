@@ -15,7 +15,7 @@ from kamerton.service.plans import Options
 from kamerton.service.readings import Data
 from kamerton.surfaces import errors, reports
 from kamerton.surfaces.gemini import extension, grpc_methods, messages
-from kamerton.types import Budget, Holdout, State
+from kamerton.types import Budget, EarlyStopping, Holdout, State
 from tests.surfaces.gemini.fake_service import (
     ESTIMATE,
     FOUND,
@@ -45,24 +45,31 @@ def create(http: Http, task: Any, query: str = "", **around: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("budget", "holdout"),
+    ("budget", "holdout", "early"),
     [
         (
             {"maxTokens": "20000", "maxSeconds": 60, "maxCost": 1.5},
             {"share": 0.2, "atLeast": 5, "fromExamples": 30, "seed": 7},
+            {"earlyStopping": {"mode": "on", "patience": "5", "minChange": 0.1}},
         ),
         (
             {"max_tokens": 20000, "max_seconds": "60", "max_cost": "1.5"},
             {"share": "0.2", "at_least": 5.0, "from_examples": "30", "seed": 7},
+            {"early_stopping": {"mode": "on", "patience": 5, "min_change": "0.1"}},
         ),
     ],
 )
 def test_options_in_both_spellings(
-    http: Http, verbs: Verbs, budget: dict[str, Any], holdout: dict[str, Any]
+    http: Http,
+    verbs: Verbs,
+    budget: dict[str, Any],
+    holdout: dict[str, Any],
+    early: dict[str, Any],
 ) -> None:
-    ours = {"budget": budget, "holdout": holdout, "allow": ["K204"]}
+    ours = {"budget": budget, "holdout": holdout, "allow": ["K204"], **early}
     assert create(http, {"trainingData": INLINE, "kamerton": ours}).status_code == 200
-    wanted = Options(Budget(20000, 60.0), 1.5, Holdout(0.2, 5, 30, 7), ("K204",))
+    stopping = EarlyStopping("on", 5, 0.1)
+    wanted = Options(Budget(20000, 60.0), 1.5, Holdout(0.2, 5, 30, 7), ("K204",), stopping)
     assert verbs.asked["options"] == wanted
 
 
@@ -111,6 +118,10 @@ def test_nothing_asked_is_nothing_said(http: Http, verbs: Verbs) -> None:
          "must be a whole number"),
         ({"kamerton": {"budget": {"maxSeconds": []}}}, f"{TASK}.kamerton.budget.max_seconds",
          "must be a finite number"),
+        ({"kamerton": {"earlyStopping": {"mode": 5}}}, f"{TASK}.kamerton.early_stopping.mode",
+         "must be a string"),
+        ({"kamerton": {"earlyStopping": {"wait": 5}}}, f"{TASK}.kamerton.early_stopping",
+         'Unknown name "wait"'),
         ({"kamerton": {"budget": 5}}, f"{TASK}.kamerton.budget", "must be an object"),
         ({"kamerton": {"allow": "K204"}}, f"{TASK}.kamerton.allow", "must be a list"),
         ({"kamerton": {"allow": [7]}}, f"{TASK}.kamerton.allow[0]", "must be a string"),
@@ -252,6 +263,9 @@ def test_a_tuned_model_tells_what_was_found() -> None:
         held_out_rows=(1, 5, 8, 9),
         budget=Budget(max_tokens=1000),
         stop_reason="The budget ended the run.",
+        early_stopping=EarlyStopping("off"),
+        kept_step=4,
+        verdict="Better than its base model.",
         snapshots=losses,
     )
     made = messages.tuned_model(model)["kamerton"]
@@ -265,6 +279,8 @@ def test_a_tuned_model_tells_what_was_found() -> None:
     }
     assert made["budget"] == {"maxTokens": 1000}
     assert made["stopReason"] == "The budget ended the run."
+    assert made["earlyStopping"] == {"mode": "off", "patience": 3, "minChange": 0.01}
+    assert (made["keptStep"], made["verdict"]) == (4, "Better than its base model.")
     assert made["summary"] == {"errors": 0, "warnings": 1, "notes": 0}
     assert made["findings"][0]["rows"][0] == {
         "example": 3,

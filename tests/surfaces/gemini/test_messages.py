@@ -107,7 +107,32 @@ def test_a_failed_operation(kind: str, code: int) -> None:
     strictly(made, operations_pb2.Operation)
     model = messages.tuned_model(noun.tuned_model)
     assert model["kamerton"]["error"] == made["error"]
+    assert model["kamerton"]["failure"] == {"message": "why"}
     assert "completeTime" not in model["tuningTask"]
+
+
+def test_a_failure_tells_its_reason_and_its_place() -> None:
+    failure = Failure("FailedPrecondition", "why", "NOT_FINITE", step=3, row=0)
+    noun = operation(done=True, state=State.FAILED, failure=failure)
+    made = messages.operation(noun)
+    info = "type.googleapis.com/google.rpc.ErrorInfo"
+    told = {"reason": "NOT_FINITE", "domain": "kamerton", "metadata": {"step": "3", "row": "0"}}
+    assert made["error"]["details"] == [{"@type": info, **told}]
+    strictly(made, operations_pb2.Operation)
+    parsed = published.message(made, published.Operation)
+    unpacked = published.ErrorInfo()
+    assert parsed.error.details[0].Unpack(unpacked)
+    assert dict(unpacked.metadata) == {"step": "3", "row": "0"}
+    model = messages.tuned_model(noun.tuned_model)
+    expected = {"reason": "NOT_FINITE", "step": 3, "row": 0, "message": "why"}
+    assert model["kamerton"]["failure"] == expected
+
+
+def test_a_cancelled_run_that_never_began_has_no_place() -> None:
+    failure = Failure("Cancelled", "why", "CANCELLED")
+    noun = operation(done=True, state=State.FAILED, failure=failure)
+    (info,) = messages.operation(noun)["error"]["details"]
+    assert info["reason"] == "CANCELLED" and "metadata" not in info
 
 
 def test_a_failure_without_a_reason_is_still_exactly_one_error() -> None:
@@ -145,6 +170,7 @@ def test_a_tuned_model() -> None:
         "totalSteps": 19,
         "peakLearningRate": 0.0005,
         "loraRank": 8,
+        "earlyStopping": {"mode": "auto", "patience": 3, "minChange": 0.01},
     }
     assert made["tuningTask"]["hyperparameters"] == {
         "epochCount": 5,
@@ -155,6 +181,13 @@ def test_a_tuned_model() -> None:
     text = encode(made, pretty=True).decode()
     assert "secret-uid" not in text
     assert len([line for line in text.splitlines() if "state" in line]) == 1
+
+
+def test_why_each_hyperparameter_was_chosen() -> None:
+    why = (("epoch_count", "given"), ("warmup_steps", "no warm-up"))
+    made = messages.tuned_model(tuned_model(reasons=why))["kamerton"]["hyperparameterReasons"]
+    assert made == {"epochCount": "given", "warmupSteps": "no warm-up"}
+    assert "kamerton" not in messages.tuned_model(tuned_model(reasons=why), extended=False)
 
 
 def test_a_model_tuned_from_another_names_only_that() -> None:

@@ -1,0 +1,329 @@
+"""Datasets for `benchmarks.diagnosis`: small tasks that can be learned, and what spoils them.
+
+Thresholds are set on runs of `FIRST`, `SECOND` and `THIRD`, and judged on runs of `JUDGED`: no task
+is in two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+Pair = tuple[str, str]
+Task = Callable[[Random], Pair]
+
+COLOURS = ["red", "blue", "green", "white", "black", "grey", "pink", "gold"]
+THINGS = [
+    "lamp",
+    "chair",
+    "table",
+    "book",
+    "cup",
+    "door",
+    "clock",
+    "plate",
+    "knife",
+    "bell",
+    "coat",
+    "ring",
+    "shelf",
+    "box",
+]
+NAMES = [
+    "Anna",
+    "Boris",
+    "Clara",
+    "David",
+    "Elsa",
+    "Fritz",
+    "Greta",
+    "Hugo",
+    "Ida",
+    "Jonas",
+    "Karl",
+    "Lena",
+    "Mira",
+    "Otto",
+]
+SURNAMES = [
+    "Weber",
+    "Koch",
+    "Bauer",
+    "Wolf",
+    "Lang",
+    "Busch",
+    "Kraus",
+    "Vogel",
+    "Frank",
+    "Roth",
+    "Simon",
+    "Ernst",
+]
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+TOWNS = [
+    "Halle",
+    "Ulm",
+    "Berlin",
+    "Gera",
+    "Mainz",
+    "Kassel",
+    "Passau",
+    "Jena",
+    "Aachen",
+    "Weimar",
+    "Nauen",
+    "Erfurt",
+]
+ROOMS = ["kitchen", "hall", "bedroom", "cellar", "garage", "office", "attic", "bathroom"]
+TROUBLES = {
+    "pay": ("invoice", "refund", "card", "price", "charge", "bank"),
+    "ship": ("parcel", "courier", "delay", "address", "box", "tracking"),
+    "login": ("password", "account", "email", "code", "login", "profile"),
+}
+OPINIONS = {
+    "good": ("great", "lovely", "perfect", "superb", "brilliant", "charming"),
+    "bad": ("awful", "broken", "useless", "boring", "terrible", "ugly"),
+}
+VERBS = ["fix", "clean", "bring", "move", "paint", "sell", "check", "wrap"]
+WHEN = {"high": ("now", "today", "at once", "asap"), "low": ("soon", "later", "someday", "in May")}
+DISHES = {"soup": 4, "salad": 6, "pizza": 9, "pasta": 8, "cake": 3, "fish": 12, "tea": 2}
+
+ANIMALS = {
+    "pet": ("cat", "dog", "hamster", "rabbit", "pony", "parrot"),
+    "wild": ("wolf", "lion", "bear", "tiger", "shark", "eagle"),
+}
+WORDS = {
+    "English": ("the house", "a dog", "my book", "the street", "an apple", "your tree"),
+    "German": ("das Haus", "ein Hund", "mein Buch", "die Strasse", "ein Apfel", "dein Baum"),
+    "French": ("la maison", "un chien", "mon livre", "la rue", "une pomme", "ton arbre"),
+}
+CAPITALS = {
+    "France": "Paris",
+    "Italy": "Rome",
+    "Spain": "Madrid",
+    "Austria": "Vienna",
+    "Norway": "Oslo",
+    "Egypt": "Cairo",
+    "Japan": "Tokyo",
+    "Peru": "Lima",
+}
+PAST = {
+    "sell": "sold",
+    "buy": "bought",
+    "clean": "cleaned",
+    "bring": "brought",
+    "paint": "painted",
+    "see": "saw",
+    "wrap": "wrapped",
+    "take": "took",
+}
+
+
+def _order(chance: Random) -> Pair:
+    count, colour, thing = chance.randint(2, 99), chance.choice(COLOURS), chance.choice(THINGS)
+    return f"{count} {colour} {thing}s", f"{thing}; {colour}; {count}"
+
+
+def _ticket(chance: Random) -> Pair:
+    label = chance.choice(list(TROUBLES))
+    what, name = chance.choice(TROUBLES[label]), chance.choice(NAMES)
+    return f"{name}: {chance.choice(('my', 'the', 'a new', 'wrong'))} {what}", label
+
+
+def _next(chance: Random) -> Pair:
+    number = chance.randint(1, 9999)
+    return str(number), str(number + 1)
+
+
+def _date(chance: Random) -> Pair:
+    day, month, year = chance.randint(1, 28), chance.randint(1, 12), chance.randint(1950, 2029)
+    return f"{day} {MONTHS[month - 1]} {year}", f"{year}-{month:02}-{day:02}"
+
+
+def _greeting(chance: Random) -> Pair:
+    name, hour = chance.choice(NAMES + SURNAMES), chance.randint(5, 22)
+    part = "morning" if hour < 12 else "day" if hour < 18 else "evening"
+    return f"{name}, {hour} h", f"Good {part}, {name}!"
+
+
+def _review(chance: Random) -> Pair:
+    label = chance.choice(list(OPINIONS))
+    word, thing = chance.choice(OPINIONS[label]), chance.choice(THINGS)
+    return f"{chance.choice(('A', 'Such a', 'What a', 'One'))} {word} {thing}", label
+
+
+def _weather(chance: Random) -> Pair:
+    town, degrees = chance.choice(TOWNS), chance.randint(-9, 35)
+    sky = chance.choice(("rain", "sun", "snow", "fog"))
+    return f"{town}, {degrees} degrees, {sky}", f'{{"t": {degrees}, "sky": "{sky}"}}'
+
+
+def _metres(chance: Random) -> Pair:
+    number = chance.randint(1, 999)
+    return f"{number} km", f"{number}000 m"
+
+
+def _email(chance: Random) -> Pair:
+    name, surname = chance.choice(NAMES), chance.choice(SURNAMES)
+    return f"{name} {surname}", f"{surname.lower()}.{name.lower()}@post.example"
+
+
+def _menu(chance: Random) -> Pair:
+    dish, count = chance.choice(list(DISHES)), chance.randint(1, 40)
+    return f"{count} {dish}, please", f"{dish}: {DISHES[dish]} euros each"
+
+
+def _switch(chance: Random) -> Pair:
+    thing, room = chance.choice(THINGS), chance.choice(ROOMS)
+    state = chance.choice(("on", "off"))
+    return f"turn {state} the {thing} in the {room}", f"{room}.{thing}={state}"
+
+
+def _urgency(chance: Random) -> Pair:
+    label = chance.choice(list(WHEN))
+    return f"{chance.choice(VERBS)} the {chance.choice(THINGS)} {chance.choice(WHEN[label])}", label
+
+
+def _hours(chance: Random) -> Pair:
+    town, hour = chance.choice(TOWNS), chance.randint(0, 23)
+    return f"shop in {town}, {hour} h", "open" if 9 <= hour <= 17 else "closed"
+
+
+def _swap(chance: Random) -> Pair:
+    one, other = chance.randint(1, 99), chance.randint(1, 99)
+    return f"{one} and {other}", f"{other} and {one}"
+
+
+def _index(chance: Random) -> Pair:
+    name, surname = chance.choice(NAMES), chance.choice(SURNAMES)
+    return f"{name} {surname}", f"{surname}, {name}"
+
+
+def _described(chance: Random) -> Pair:
+    colour, thing, room = chance.choice(COLOURS), chance.choice(THINGS), chance.choice(ROOMS)
+    return f"a {colour} {thing} in the {room}", f"{thing}: {colour}"
+
+
+def _trip(chance: Random) -> Pair:
+    start, end = chance.sample(TOWNS, 2)
+    by = chance.choice(("train", "bus", "car"))
+    return f"from {start} to {end} by {by}", f"{by}: {start}, {end}"
+
+
+def _crowd(chance: Random) -> Pair:
+    label, most = chance.choice((("few", 9), ("some", 99), ("many", 999)))
+    count = chance.randint(most // 10 + 1, most)
+    return f"{count} people in {chance.choice(TOWNS)}", label
+
+
+def _animal(chance: Random) -> Pair:
+    label = chance.choice(list(ANIMALS))
+    seen = chance.choice(("saw", "drew", "fed", "met"))
+    return f"{chance.choice(NAMES)} {seen} a {chance.choice(ANIMALS[label])}", label
+
+
+def _language(chance: Random) -> Pair:
+    label = chance.choice(list(WORDS))
+    one, other = chance.sample(WORDS[label], 2)
+    return f"{one}, {other} ({chance.randint(1, 30)})", label
+
+
+def _capital(chance: Random) -> Pair:
+    land, name = chance.choice(list(CAPITALS)), chance.choice(NAMES)
+    return f"{name} {chance.choice(('flies', 'goes', 'writes'))} to {land}", CAPITALS[land]
+
+
+def _cents(chance: Random) -> Pair:
+    euros, cents = chance.randint(1, 99), chance.randint(0, 99)
+    return f"{euros}{cents:02} cents", f"{euros}.{cents:02} euros"
+
+
+def _clock(chance: Random) -> Pair:
+    hour, minute = chance.randint(0, 23), chance.randint(10, 59)
+    return f"{hour} h {minute}", f"{hour:02}:{minute}"
+
+
+def _initials(chance: Random) -> Pair:
+    name, surname = chance.choice(NAMES), chance.choice(SURNAMES)
+    return f"{name} {surname}", f"{name[0]}. {surname[0]}."
+
+
+def _polite(chance: Random) -> Pair:
+    what = f"{chance.choice(VERBS)} the {chance.choice(COLOURS)} {chance.choice(THINGS)}"
+    return what, f"Could you please {what}?"
+
+
+def _fields(chance: Random) -> Pair:
+    thing, colour, count = chance.choice(THINGS), chance.choice(COLOURS), chance.randint(1, 99)
+    return f"{thing},{colour},{count}", f"{count}|{colour}|{thing}"
+
+
+def _yesterday(chance: Random) -> Pair:
+    verb, name = chance.choice(list(PAST)), chance.choice(NAMES)
+    thing = chance.choice(THINGS)
+    return f"{name}: {verb} a {thing}", f"{name} {PAST[verb]} a {thing}."
+
+
+FIRST: Mapping[str, Task] = {
+    "orders": _order,
+    "tickets": _ticket,
+    "next": _next,
+    "dates": _date,
+    "greetings": _greeting,
+}
+SECOND: Mapping[str, Task] = {
+    "reviews": _review,
+    "weather": _weather,
+    "metres": _metres,
+    "emails": _email,
+    "menu": _menu,
+    "switches": _switch,
+}
+THIRD: Mapping[str, Task] = {
+    "urgency": _urgency,
+    "hours": _hours,
+    "swap": _swap,
+    "index": _index,
+    "described": _described,
+    "trips": _trip,
+}
+JUDGED: Mapping[str, Task] = {
+    "crowds": _crowd,
+    "animals": _animal,
+    "languages": _language,
+    "capitals": _capital,
+    "cents": _cents,
+    "clocks": _clock,
+    "initials": _initials,
+    "polite": _polite,
+    "fields": _fields,
+    "yesterday": _yesterday,
+}
+
+
+def pairs(name: str, count: int, seed: object) -> list[Pair]:
+    """So many of a task, no input twice."""
+    chance = Random(f"{name} {seed}")
+    task = {**FIRST, **SECOND, **THIRD, **JUDGED}[name]
+    made: dict[str, str] = {}
+    while len(made) < count:
+        made.update([task(chance)])
+    return list(made.items())
+
+
+def shuffled(rows: list[Pair], seed: object) -> list[Pair]:
+    """Every output is there, beside an input that it has nothing to do with."""
+    outputs = [output for _, output in rows]
+    Random(f"shuffled {seed}").shuffle(outputs)
+    return [(row[0], output) for row, output in zip(rows, outputs, strict=True)]
+
+
+def conflicting(rows: list[Pair], seed: object) -> list[Pair]:
+    """Every input stands there three times, with the outputs of three rows: at most one is its
+    own."""
+    chance = Random(f"conflicting {seed}")
+    outputs = sorted({output for _, output in rows})
+    asked = [row[0] for row in rows[: len(rows) // 3]]
+    return [
+        (text, output) for text in asked for output in chance.sample(outputs, min(3, len(outputs)))
+    ]
