@@ -117,6 +117,11 @@ PAST = {
     "wrap": "wrapped",
     "take": "took",
 }
+MOODS = {
+    "happy": ("laughs", "smiles", "sings", "dances"),
+    "unhappy": ("cries", "weeps", "moans", "sighs"),
+    "asleep": ("snores", "sleeps", "dreams", "naps"),
+}
 
 
 def _order(chance: Random) -> Pair:
@@ -244,8 +249,8 @@ def _clock(chance: Random) -> Pair:
 
 
 def _initials(chance: Random) -> Pair:
-    name, surname = chance.choice(NAMES), chance.choice(SURNAMES)
-    return f"{name} {surname}", f"{name[0]}. {surname[0]}."
+    names = [*chance.sample(NAMES, 2), chance.choice(SURNAMES)]
+    return " ".join(names), " ".join(f"{name[0]}." for name in names)
 
 
 def _polite(chance: Random) -> Pair:
@@ -259,9 +264,13 @@ def _fields(chance: Random) -> Pair:
 
 
 def _yesterday(chance: Random) -> Pair:
-    verb, name = chance.choice(list(PAST)), chance.choice(NAMES)
-    thing = chance.choice(THINGS)
+    verb, name, thing = chance.choice(list(PAST)), chance.choice(NAMES), chance.choice(THINGS)
     return f"{name}: {verb} a {thing}", f"{name} {PAST[verb]} a {thing}."
+
+
+def _mood(chance: Random) -> Pair:
+    label = chance.choice(list(MOODS))
+    return f"{chance.choice(NAMES)} {chance.choice(MOODS[label])} in {chance.choice(TOWNS)}", label
 
 
 FIRST: Mapping[str, Task] = {
@@ -289,15 +298,16 @@ THIRD: Mapping[str, Task] = {
 }
 JUDGED: Mapping[str, Task] = {
     "crowds": _crowd,
-    "animals": _animal,
-    "languages": _language,
-    "capitals": _capital,
     "cents": _cents,
-    "clocks": _clock,
+    "animals": _animal,
+    "capitals": _capital,
     "initials": _initials,
+    "languages": _language,
     "polite": _polite,
+    "clocks": _clock,
     "fields": _fields,
     "yesterday": _yesterday,
+    "moods": _mood,
 }
 
 

@@ -8,12 +8,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kamerton.checking import check, estimate
     from kamerton.library import Model, load, tune
-    from kamerton.types import Budget, Holdout
+    from kamerton.training.curve import diagnose
+    from kamerton.types import Budget, EarlyStopping, Holdout
 
 __version__ = "0.1.0"
-__all__ = ["Budget", "Holdout", "Model", "check", "estimate", "load", "tune"]
+__all__ = [
+    "Budget",
+    "EarlyStopping",
+    "Holdout",
+    "Model",
+    "check",
+    "diagnose",
+    "estimate",
+    "load",
+    "tune",
+]
 
-_HOMES = {"Budget": "types", "Holdout": "types", "check": "checking", "estimate": "checking"}
+_HOMES = {
+    "Budget": "types",
+    "EarlyStopping": "types",
+    "Holdout": "types",
+    "check": "checking",
+    "diagnose": "training.curve",
+    "estimate": "checking",
+}
 """Where public names are, if not in `library`, which loads torch."""
 
 

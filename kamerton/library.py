@@ -24,6 +24,7 @@ from kamerton.inference.torch_engine import TorchEngine
 from kamerton.inference.weights import LoadedBase
 from kamerton.inference.weights import load as load_weights
 from kamerton.trackers import Tracker, open_tracker
+from kamerton.training import curve
 from kamerton.training import hyperparameters as rules
 from kamerton.training.checkpoints import read_snapshots
 from kamerton.training.examination import Examination
@@ -35,6 +36,7 @@ from kamerton.types import (
     BaseModel,
     Budget,
     Content,
+    Diagnosis,
     EarlyStopping,
     GenerationConfig,
     Holdout,
@@ -68,6 +70,19 @@ class Model:
     def generate(self, text: str | Sequence[Content], **config: Any) -> str:
         """The answer; `config` is any field of GenerationConfig, by default greedy."""
         return _generate(self.base_model, self.adapter, text, config)
+
+    def diagnose(self) -> Diagnosis:
+        """What its loss curve means, and what to try next."""
+        chosen = self.hyperparameters
+        return curve.diagnose(
+            self.snapshots,
+            curve.Run(
+                epoch_count=chosen.epoch_count,
+                batch_size=chosen.batch_size,
+                learning_rate=chosen.learning_rate,
+                default_learning_rate=self.base_model.learning_rate,
+            ),
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Copy adapter and facts to a folder, which must not exist yet, for `load`."""

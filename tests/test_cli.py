@@ -102,8 +102,17 @@ def test_tune_and_watch(server: FakeServer, run: Run, train: Path) -> None:
     server.when("POST /v1beta/tunedModels", operation())
     states = (operation(), operation(1), operation(5), DONE)
     server.when(f"GET /v1/{OPERATION}", *states)
+    server.when(f"GET /v1beta/{NAME}", {"name": NAME, "kamerton": {"verdict": "Better: much."}})
+    server.when(
+        f"GET /kamerton/v1/{NAME}/diagnosis",
+        {"pattern": "still_falling", "confidence": "medium", "summary": "It fell.",
+         "cause": "Too few.", "advice": "Train for 9 epochs.", "evidence": [],
+         "hyperparameters": {"epochCount": 9}},
+    )  # fmt: skip
     status, out, err = run("tune", str(train), "--watch")
     assert status == 0
+    assert "Better: much.\nThe curve: still falling (confidence: medium). It fell.\n" in out
+    assert f"Train for 9 epochs. More: kamerton diagnose {NAME}\n" in out
     assert "waiting for its first step" in err
     assert "step 5/10, 50%, loss 1.4000" in err
     assert "step 10/10, 100%" in err

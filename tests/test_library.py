@@ -46,6 +46,8 @@ def test_save_and_load(model: library.Model, tmp_path: Path) -> None:
     assert again.generate("who?") == "alpha"
     assert again.hyperparameters == model.hyperparameters
     assert again.snapshots == model.snapshots
+    assert again.diagnose() == model.diagnose()
+    assert model.diagnose().summary
     with pytest.raises(FileExistsError):
         model.save(tmp_path / "saved")
 
@@ -242,7 +244,8 @@ def test_public_names_and_their_signatures() -> None:
     import inspect
 
     assert set(kamerton.__all__) == {
-        "Budget", "Holdout", "Model", "check", "estimate", "load", "tune",
+        "Budget", "EarlyStopping", "Holdout", "Model", "check", "diagnose", "estimate", "load",
+        "tune",
     }  # fmt: skip
     for name in kamerton.__all__:
         assert getattr(kamerton, name).__name__ == name
@@ -256,10 +259,13 @@ def test_public_names_and_their_signatures() -> None:
         "learning_rate_multiplier",
         "seed",
         "budget",
+        "early_stopping",
+        "card_share",
         "holdout",
         "allow",
         "input_key",
         "output_key",
+        "report_to",
         "on_snapshot",
     ]
     assert list(inspect.signature(kamerton.check).parameters) == [

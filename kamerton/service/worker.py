@@ -7,7 +7,6 @@ crash or running out of memory ends one attempt at one run and nothing else.
 from __future__ import annotations
 
 import itertools
-import math
 import queue
 import re
 import shutil
@@ -45,6 +44,8 @@ POLL_SECONDS = 1.0
 """How often to look at the queue when nobody wakes us; other servers may share it."""
 GIVE_UP_SECONDS = 4.0
 """How long a trainer may take to hear that a run is cancelled."""
+LOADING_SECONDS = 1800.0
+"""How long the first step may take, with all that goes before it."""
 RESTART_SECONDS = 1.0
 """A trainer that dies at once must not keep a core busy."""
 DISK_SECONDS = 5.0
@@ -72,7 +73,8 @@ class Worker:
         """Look at the queue, and whether the run in progress shall be cancelled; or stop."""
         if line == STOP:
             self._stopping.set()
-        self._hear("woken")
+        self._events.put("woken")
+        self._awake.set()
 
     def work(self) -> None:
         """Until it is told to stop, or its parent ends."""
@@ -187,7 +189,8 @@ class Worker:
         """Keep snapshots and the lease until the run ends; None when the trainer died."""
         given_up = claim.cancelled
         paused = False
-        deadline = math.inf  # Before its first step it may have to load a large base model.
+        # Before its first step it may have to load a large base model.
+        deadline = time.monotonic() + max(LOADING_SECONDS, self._settings.step_seconds)
         snapshots: list[Snapshot] = []
         notes: list[Note] = []
         while True:
@@ -265,12 +268,15 @@ class Worker:
         self._trainer = TrainerProcess(
             (EMBEDDED,), self._settings.device, self._settings.data / "logs" / "trainer.log"
         )
-        self._events: queue.SimpleQueue[Heard] = queue.SimpleQueue()
-        self._trainer.follow(self._hear)
+        events: queue.SimpleQueue[Heard] = queue.SimpleQueue()
 
-    def _hear(self, event: Heard) -> None:
-        self._events.put(event)
-        self._awake.set()
+        def hear(event: Heard) -> None:
+            """Into the queue of its own time: the last word of a dead trainer ends no other."""
+            events.put(event)
+            self._awake.set()
+
+        self._events = events
+        self._trainer.follow(hear)
 
 
 def oom_kills() -> int:

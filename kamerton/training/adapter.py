@@ -54,6 +54,8 @@ class Adapter:
             tensors[name] = parts[start:end].view(parameter.shape).clone()
             start = end
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        # PEFT makes a set of them, and no two processes would write the same bytes.
+        self._config.target_modules = sorted(self._config.target_modules or ())
         self._config.inference_mode = True
         self._config.save_pretrained(str(folder))
         self._config.inference_mode = False

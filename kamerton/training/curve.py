@@ -76,6 +76,13 @@ POOR_LABEL = 0.2
 """Of labels: to guess between two costs ln 2 at the first token and nothing at the rest, the end
 of the turn among them."""
 LABEL = 6
+LABEL_REST = 0.1
+"""Nats of a whole label above the lowest, and its loss is at rest."""
+LABEL_STEPS = 80
+"""Labels are not learned bit by bit: the loss stays where guessing leaves it, for up to so many
+steps, and then falls at once."""
+USUAL_EPOCHS = 5
+"""Of small datasets."""
 LONG_ANSWER = 40
 """Tokens. Longer ones are free text, which has a loss of its own that no training takes away."""
 
@@ -227,11 +234,21 @@ class _Curve:
     def is_poor(self) -> bool:
         """Whether it ends where no run on short answers should: with held-out examples, or even
         with those of training."""
-        best = min(self.measure, key=_loss).loss
         tokens = self.answer_tokens
         is_short = tokens is not None and tokens <= LONG_ANSWER
-        has_failed = is_short and min(best, self.last.loss) * (tokens or 0.0) > POOR_ANSWER
-        return best > self.poor_loss or has_failed
+        has_failed = is_short and min(self.level, self.last.loss) * (tokens or 0.0) > POOR_ANSWER
+        return min(point.loss for point in self.measure) > self.poor_loss or has_failed
+
+    @property
+    def is_label(self) -> bool:
+        tokens = self.answer_tokens
+        return tokens is not None and tokens <= LABEL
+
+    @property
+    def level(self) -> float:
+        """Of the last third. The lowest loss of many is an accident where each goes up and down."""
+        count = math.ceil(len(self.measure) / 3)
+        return median(point.loss for point in self.measure[-count:])
 
     def epoch_at(self, step: int) -> int:
         """The epoch in which a step lies."""
@@ -266,6 +283,14 @@ class _Curve:
         learned = self.training_at(self.last.step * 2 // 3) - self.last.loss
         is_learning = learned > max(LEARNING, WORTHWHILE_SHARE * self.last.loss)
         return end > WORTHWHILE and is_lowest and is_learning and gain * pace > least
+
+    @property
+    def is_getting_better(self) -> bool:
+        """Whether the last held-out loss is well below the one before, be there only two."""
+        return any(
+            before.loss - after.loss > max(REST, WORTHWHILE_SHARE * before.loss)
+            for before, after in list(pairwise(self.held_out))[-1:]
+        )
 
     @property
     def is_flat(self) -> bool:
@@ -486,6 +511,8 @@ def _not_converging(curve: _Curve) -> Diagnosis | None:
         return None
     if not curve.run.is_over and not _has_settled(curve):
         return None
+    if _has_hardly_begun(curve):
+        return _too_few_steps(curve)
     apart = curve.has_held_out and curve.last.loss < 0.8 * best.loss
     cause = (
         "The answers do not follow from their inputs: rows that contradict one another, shuffled "
@@ -509,6 +536,26 @@ def _not_converging(curve: _Curve) -> Diagnosis | None:
     )
 
 
+def _has_hardly_begun(curve: _Curve) -> bool:
+    """Whether it is too early to say that labels cannot be learned."""
+    is_short = 0 < curve.run.epoch_count <= USUAL_EPOCHS and curve.last.step < LABEL_STEPS
+    return curve.is_label and is_short and curve.last.loss < curve.first.loss / 2
+
+
+def _too_few_steps(curve: _Curve) -> Diagnosis:
+    end = curve.end
+    return Diagnosis(
+        "too_short",
+        "low",
+        f"After {curve.last.step} steps the {_what(curve)} is {end.loss:.3g}: about where guessing "
+        "between the labels leaves it.",
+        "Labels are learned late and then at once; so few steps do not tell whether they will be.",
+        "Train for more epochs. If the loss stays where it is, look at the dataset.",
+        (Evidence(end.step, end.loss, f"last {_what(curve)}"),),
+        _more_epochs(curve.run) if curve.run.is_over else (),
+    )
+
+
 def _too_fast(curve: _Curve) -> Diagnosis | None:
     """It gets nowhere good, at a rate that explains it."""
     best = min(curve.measure, key=_loss)
@@ -529,7 +576,9 @@ def _too_fast(curve: _Curve) -> Diagnosis | None:
 def _jumping(curve: _Curve) -> Diagnosis | None:
     """The held-out loss goes up by far, and comes back: what one epoch learned, the next undid."""
     peak = max(map(_comes_back, _triples(curve.held_out)), default=0.0)
-    if not curve.has_held_out or curve.end.loss < RECITED or peak < LEAST_RISE:
+    is_explained = curve.rate_ratio is not None and curve.rate_ratio >= FAR
+    good = KNOWN if is_explained else RECITED
+    if not curve.has_held_out or curve.end.loss < good or peak < LEAST_RISE:
         return None
     best = min(curve.held_out, key=_loss)
     return Diagnosis(
@@ -620,6 +669,8 @@ def _still_falling(curve: _Curve) -> Diagnosis | None:
 
 def _plateau(curve: _Curve) -> Diagnosis | None:
     """It came to rest long before the end."""
+    if curve.is_getting_better or (not curve.run.is_over and not _has_settled(curve)):
+        return None
     reached = _at_rest(curve)
     saved = curve.run.epoch_count - curve.epoch_at(reached.step)
     if (
@@ -681,7 +732,9 @@ def _what(curve: _Curve) -> str:
 def _at_rest(curve: _Curve) -> Point:
     """The first point from which there was little left to gain."""
     best = min(curve.measure, key=_loss).loss
-    goal = best + max(REST, WORTHWHILE_SHARE * best, 2 * curve.standard_error)
+    tokens = curve.answer_tokens or 0.0
+    least = min(REST, LABEL_REST / tokens) if curve.is_label else REST
+    goal = best + max(least, WORTHWHILE_SHARE * best, 2 * curve.standard_error)
     return next(point for point in curve.measure if point.loss <= goal)
 
 

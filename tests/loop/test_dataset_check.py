@@ -65,7 +65,7 @@ def test_a_refusal_names_rows_and_findings(server: Server) -> None:
 
 
 def test_held_out_examples_are_measured_and_told(server: Server) -> None:
-    told = tuned(server, {})["kamerton"]
+    told = tuned(server, {"kamerton": {"earlyStopping": {"mode": "off"}}})["kamerton"]
     assert (told["exampleCount"], told["heldOut"]["count"]) == (40, 4)
     assert told["totalSteps"] == 18
     assert len(told["heldOut"]["rows"]) == 4
@@ -85,7 +85,11 @@ def test_validation_data_are_measured_instead(server: Server) -> None:
 def test_a_run_obeys_its_budget(server: Server) -> None:
     preview = create(server, {}, "?validateOnly=true", epochs=5).json()["response"]["kamerton"]
     tokens = preview["estimate"]["tokens"]
-    model = tuned(server, {"kamerton": {"budget": {"maxTokens": tokens // 2}}}, epochs=5)
+    model = tuned(
+        server,
+        {"kamerton": {"budget": {"maxTokens": tokens // 2}, "earlyStopping": {"mode": "off"}}},
+        epochs=5,
+    )
     told, steps = model["kamerton"], model["tuningTask"]["snapshots"]
     assert told["budget"] == {"maxTokens": tokens // 2}
     assert 0 < len(steps) < told["totalSteps"]

@@ -198,6 +198,68 @@ def test_a_run_that_goes_on_is_given_time() -> None:
     assert diagnose(noisy, run).pattern == "healthy"
 
 
+def test_a_held_out_loss_that_falls_is_no_plateau() -> None:
+    """Of training losses alone this looks like one, when a long run has just begun."""
+    snapshots = curve(falls(0.9, 0.08, 20), steps=36, epochs=1)
+    for step, loss in ((18, 0.886), (36, 0.26)):
+        snapshots[step - 1] = replace(snapshots[step - 1], held_out_loss=loss)
+    run = replace(RUN, epoch_count=10, total_steps=3600, is_over=False)
+    assert diagnose(snapshots, run).pattern == "healthy"
+    # Over, it would be one without the held-out losses.
+    over = replace(run, epoch_count=5, total_steps=36, is_over=True)
+    assert diagnose(_in_epochs(snapshots, 5), over).pattern != "plateau"
+    silent = [replace(s, held_out_loss=None) for s in _in_epochs(snapshots, 5)]
+    assert diagnose(silent, over).pattern == "plateau"
+
+
+def _in_epochs(snapshots: list[Snapshot], count: int) -> list[Snapshot]:
+    return [replace(s, epoch=math.ceil(count * s.step / len(snapshots))) for s in snapshots]
+
+
+def test_a_run_that_goes_on_is_at_a_plateau_from_half_of_it_on() -> None:
+    run = replace(RUN, is_over=False)
+    flat = curve(falls(3, 0.02, 12), falls(3, 0.02, 12), noise=0.0)
+    assert diagnose(flat[:90], run).pattern == "healthy"
+    assert diagnose(flat[:120], run).pattern == "plateau"
+
+
+def test_few_steps_do_not_tell_whether_labels_can_be_learned() -> None:
+    """ln 2 of two tokens: the loss of guessing between two labels."""
+
+    def told(steps: int, epochs: int) -> Diagnosis:
+        snapshots = curve(falls(5, 0.35, 3), falls(5, 0.35, 3), steps=steps, epochs=epochs)
+        return diagnose(
+            [_with_tokens(s, 5 * 2) for s in snapshots], replace(RUN, epoch_count=epochs)
+        )
+
+    few = told(steps=40, epochs=4)
+    assert (few.pattern, few.confidence, dict(few.request)) == (
+        "too_short",
+        "low",
+        {"epoch_count": 8},
+    )
+    assert told(steps=200, epochs=10).pattern == "not_converging"
+
+
+def test_labels_whose_loss_goes_up_and_down_are_judged_by_its_level() -> None:
+    """One measurement of many is low by accident; of four tokens the others cost 0.64 nats."""
+    held_out = falls(5, 0.16, 3)
+    snapshots = [_with_tokens(s, 5 * 4) for s in curve(held_out, held_out)]
+    lucky = [replace(s, held_out_loss=0.09) if s.step == 120 else s for s in snapshots]
+    assert diagnose(lucky, RUN).pattern == "not_converging"
+
+
+def test_a_rate_that_explains_it_makes_a_jump_of_a_low_loss_count() -> None:
+    def jumps(part: float) -> float:
+        return 0.9 if 0.6 < part < 0.75 else 0.12
+
+    snapshots = [_with_tokens(s, 5 * 2) for s in curve(falls(3, 0.1, 5), jumps)]
+    fast = replace(RUN, learning_rate=0.03)
+    found = diagnose(snapshots, fast)
+    assert (found.pattern, dict(found.request)) == ("not_converging", {"learning_rate": 0.001})
+    assert diagnose(snapshots, RUN).pattern != "not_converging"
+
+
 def test_a_short_curve_is_spoken_of_with_low_confidence() -> None:
     assert diagnose(curve(climbing, steps=8), RUN).confidence == "low"
     assert diagnose(curve(LESS, steps=8), RUN).confidence == "low"
