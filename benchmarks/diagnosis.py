@@ -1,7 +1,7 @@
 """Whether loss curves are read right: real runs that are spoilt on purpose, and what is said.
 
 `python -m benchmarks.diagnosis` judges the curves in `curves.jsonl`; with `--fresh` they are made
-anew first, by some 300 runs on the embedded base, and with `--docs` figures
+anew first, by some 400 runs on the embedded base, and with `--docs` figures
 and pictures of docs/diagnosis.md are made of them.
 """
 
@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, count, cycle, islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, get_args
@@ -24,6 +24,7 @@ from rich.table import Table
 
 from benchmarks.diagnosis_sets import (
     FIRST,
+    FOURTH,
     JUDGED,
     SECOND,
     THIRD,
@@ -43,17 +44,28 @@ DOCS = Path(__file__).parents[1] / "docs"
 CURVES = Path(__file__).with_name("curves.jsonl")
 LEAST_RIGHT = 0.9
 MARK = "<!-- made by benchmarks/diagnosis.py -->"
-Part = Literal["first", "second", "third", "judged"]
+Part = Literal["first", "second", "third", "fourth", "judged"]
 TASKS: Mapping[Part, Mapping[str, Task]] = {
     "first": FIRST,
     "second": SECOND,
     "third": THIRD,
+    "fourth": FOURTH,
     "judged": JUDGED,
 }
-FIRST_SEED: Mapping[Part, int] = {"first": 100, "second": 900, "third": 500, "judged": 1300}
-SIZES = (50, 120)
-JUDGED_SIZES = (100, 150, 60, 50, 70, 80, 40, 90, 80, 120, 60)
-"""Of each task one; and each has a seed of its own."""
+FIRST_SEED: Mapping[Part, int] = {
+    "first": 100,
+    "second": 900,
+    "third": 500,
+    "fourth": 1300,
+    "judged": 1700,
+}
+TWICE = (50, 120)
+ONCE: Mapping[Part, Sequence[int]] = {
+    "fourth": (100, 150, 60, 50, 70, 80, 40, 90, 80, 120, 60),
+    "judged": (60, 100, 70, 50, 80, 40, 90, 120, 60, 70, 60, 100),
+}
+"""Numbers of examples: of each task both, each with two seeds, or of each task one with its own
+seed, and then of the first ones once more."""
 
 ACCEPTED: Mapping[str, tuple[Pattern, ...]] = {
     "enough epochs": ("healthy",),
@@ -132,12 +144,10 @@ def made(part: Part) -> Iterator[Curve]:
 
 def places(part: Part) -> list[tuple[str, int, int]]:
     """A task, a number of examples and a seed."""
-    first = FIRST_SEED[part] + 1
-    if part == "judged":
-        return list(zip(JUDGED, JUDGED_SIZES, range(first, first + len(JUDGED)), strict=True))
-    return [
-        (task, size, seed) for seed in (first, first + 1) for task in TASKS[part] for size in SIZES
-    ]
+    tasks, seeds = TASKS[part], count(FIRST_SEED[part] + 1)
+    if part in ONCE:
+        return list(zip(cycle(tasks), ONCE[part], seeds, strict=False))
+    return [(task, size, seed) for seed in islice(seeds, 2) for task in tasks for size in TWICE]
 
 
 def reference(part: Part, task: str, size: int) -> Curve:

@@ -1,7 +1,7 @@
 """Datasets for `benchmarks.diagnosis`: small tasks that can be learned, and what spoils them.
 
-Thresholds are set on runs of `FIRST`, `SECOND` and `THIRD`, and judged on runs of `JUDGED`: no task
-is in two of them.
+Thresholds are set on runs of `FIRST` to `FOURTH`, and judged on runs of `JUDGED`: no task is in two
+of them.
 """
 
 from __future__ import annotations
@@ -122,6 +122,12 @@ MOODS = {
     "unhappy": ("cries", "weeps", "moans", "sighs"),
     "asleep": ("snores", "sleeps", "dreams", "naps"),
 }
+TASTES = {
+    "sour": ("lemon", "vinegar", "lime", "yoghurt"),
+    "sweet": ("sugar", "honey", "cake", "jam"),
+    "hot": ("chili", "pepper", "ginger", "mustard"),
+}
+DAYS = {"Mon": "Monday", "Tue": "Tuesday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday"}
 
 
 def _order(chance: Random) -> Pair:
@@ -273,6 +279,60 @@ def _mood(chance: Random) -> Pair:
     return f"{chance.choice(NAMES)} {chance.choice(MOODS[label])} in {chance.choice(TOWNS)}", label
 
 
+def _home(chance: Random) -> Pair:
+    label = chance.choice(("home", "away"))
+    place = chance.choice(TOWNS) if label == "away" else f"the {chance.choice(ROOMS)}"
+    return f"{chance.choice(NAMES)} is in {place}", label
+
+
+def _tens(chance: Random) -> Pair:
+    number = chance.randint(10, 999)
+    return f"{number} {chance.choice(THINGS)}s", str(number // 10 * 10)
+
+
+def _shelf(chance: Random) -> Pair:
+    colour, thing = chance.choice(COLOURS), chance.choice(THINGS)
+    return f"{chance.choice(VERBS)} a {colour} {thing}", f"shelf {COLOURS.index(colour) + 1}"
+
+
+def _card(chance: Random) -> Pair:
+    name, surname, town = chance.choice(NAMES), chance.choice(SURNAMES), chance.choice(TOWNS)
+    return f"{name} {surname}, {town}", f"{town}: {name[0]}. {surname}"
+
+
+def _frost(chance: Random) -> Pair:
+    degrees = chance.randint(-25, 30)
+    return f"{chance.choice(TOWNS)}: {degrees}", "frost" if degrees < 0 else "mild"
+
+
+def _tag(chance: Random) -> Pair:
+    thing, colour = chance.choice(THINGS), chance.choice(COLOURS)
+    return f"{thing} ({colour}) {chance.randint(1, 9)}", f"<{thing}>{colour}</{thing}>"
+
+
+def _reply(chance: Random) -> Pair:
+    name, town = chance.choice(NAMES), chance.choice(TOWNS)
+    answer, no = chance.choice((("Yes", ""), ("No", "not ")))
+    word = {"Yes": "still", "No": "already"}[answer]
+    return f"{name} {word} in {town}?", f"{answer}, {name} is {no}in {town}."
+
+
+def _percent(chance: Random) -> Pair:
+    share, thing = chance.randint(10, 99), chance.choice(THINGS)
+    return f"0.{share} of the {thing}s", f"{share} % of all {thing}s"
+
+
+def _visit(chance: Random) -> Pair:
+    name, day, hour = chance.choice(NAMES), chance.choice(list(DAYS)), chance.randint(8, 20)
+    return f"{name}, {day}, {hour} h", f"{name} comes on {DAYS[day]} at {hour}."
+
+
+def _taste(chance: Random) -> Pair:
+    label = chance.choice(list(TASTES))
+    verb = chance.choice(("buys", "eats"))
+    return f"{chance.choice(NAMES)} {verb} {chance.choice(TASTES[label])}", label
+
+
 FIRST: Mapping[str, Task] = {
     "orders": _order,
     "tickets": _ticket,
@@ -296,7 +356,7 @@ THIRD: Mapping[str, Task] = {
     "described": _described,
     "trips": _trip,
 }
-JUDGED: Mapping[str, Task] = {
+FOURTH: Mapping[str, Task] = {
     "crowds": _crowd,
     "cents": _cents,
     "animals": _animal,
@@ -309,12 +369,24 @@ JUDGED: Mapping[str, Task] = {
     "yesterday": _yesterday,
     "moods": _mood,
 }
+JUDGED: Mapping[str, Task] = {
+    "homes": _home,
+    "tens": _tens,
+    "shelves": _shelf,
+    "cards": _card,
+    "frost": _frost,
+    "tags": _tag,
+    "replies": _reply,
+    "percent": _percent,
+    "visits": _visit,
+    "tastes": _taste,
+}
 
 
 def pairs(name: str, count: int, seed: object) -> list[Pair]:
     """So many of a task, no input twice."""
     chance = Random(f"{name} {seed}")
-    task = {**FIRST, **SECOND, **THIRD, **JUDGED}[name]
+    task = {**FIRST, **SECOND, **THIRD, **FOURTH, **JUDGED}[name]
     made: dict[str, str] = {}
     while len(made) < count:
         made.update([task(chance)])

@@ -81,8 +81,8 @@ LABEL_REST = 0.1
 LABEL_STEPS = 80
 """Labels are not learned bit by bit: the loss stays where guessing leaves it, for up to so many
 steps, and then falls at once."""
-USUAL_EPOCHS = 5
-"""Of small datasets."""
+LABEL_EPOCHS = 2
+"""So often a row must have been seen before it is said that its label does not follow."""
 LONG_ANSWER = 40
 """Tokens. Longer ones are free text, which has a loss of its own that no training takes away."""
 
@@ -90,9 +90,14 @@ BY_HEART = 0.1
 """A training loss that says that rows are recited; then a held-out loss that is `APART` from it
 tells that nothing else was learned."""
 APART = 0.3
+MANY_TIMES = 5.0
+"""Of the training loss: where both learn the same, the held-out one is never that far above it.
+Then a training loss that is low need not be gone."""
 FEW_EXAMPLES = 20
 APART_OF_FEW = 0.15
 """Of so few examples little else than the rows themselves can be learned."""
+ANSWER_APART = 0.3
+"""Nats of a whole answer, after so few: one in four that were recited is wrong elsewhere."""
 COLLAPSED = 0.05
 RECITED = 0.35
 """Seven of ten tokens are certain: from here on it is about single rows."""
@@ -446,8 +451,11 @@ def _overfitting(curve: _Curve) -> Diagnosis | None:
     is_better = curve.last.loss < curve.training_at(best.step)
     is_few = 0 < curve.run.example_count <= FEW_EXAMPLES
     apart = APART_OF_FEW if is_few else APART
+    if is_few and curve.answer_tokens:
+        apart = min(apart, ANSWER_APART / curve.answer_tokens)
+    is_low = curve.last.loss < RECITED and last.loss > MANY_TIMES * curve.last.loss
     is_apart = (
-        curve.last.loss < BY_HEART
+        (curve.last.loss < BY_HEART or is_low)
         and last.loss > max(apart, 3 * curve.last.loss)
         and not curve.is_falling()
     )
@@ -538,7 +546,7 @@ def _not_converging(curve: _Curve) -> Diagnosis | None:
 
 def _has_hardly_begun(curve: _Curve) -> bool:
     """Whether it is too early to say that labels cannot be learned."""
-    is_short = 0 < curve.run.epoch_count <= USUAL_EPOCHS and curve.last.step < LABEL_STEPS
+    is_short = 0 < curve.run.epoch_count <= LABEL_EPOCHS and curve.last.step < LABEL_STEPS
     return curve.is_label and is_short and curve.last.loss < curve.first.loss / 2
 
 

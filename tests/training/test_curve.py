@@ -232,12 +232,10 @@ def test_few_steps_do_not_tell_whether_labels_can_be_learned() -> None:
             [_with_tokens(s, 5 * 2) for s in snapshots], replace(RUN, epoch_count=epochs)
         )
 
-    few = told(steps=40, epochs=4)
-    assert (few.pattern, few.confidence, dict(few.request)) == (
-        "too_short",
-        "low",
-        {"epoch_count": 8},
-    )
+    few = told(steps=40, epochs=2)
+    assert (few.pattern, few.confidence) == ("too_short", "low")
+    assert dict(few.request) == {"epoch_count": 4}
+    assert told(steps=40, epochs=4).pattern == "not_converging"
     assert told(steps=200, epochs=10).pattern == "not_converging"
 
 
