@@ -1,6 +1,6 @@
 """Datasets for `benchmarks.diagnosis`: small tasks that can be learned, and what spoils them.
 
-Thresholds are set on runs of `FIRST` to `FOURTH`, and judged on runs of `JUDGED`: no task is in two
+Thresholds are set on runs of `FIRST` to `FIFTH`, and judged on runs of `JUDGED`: no task is in two
 of them.
 """
 
@@ -126,6 +126,25 @@ TASTES = {
     "sour": ("lemon", "vinegar", "lime", "yoghurt"),
     "sweet": ("sugar", "honey", "cake", "jam"),
     "hot": ("chili", "pepper", "ginger", "mustard"),
+}
+FOODS = {
+    "fruit": ("apple", "pear", "plum", "cherry", "melon", "grape"),
+    "vegetable": ("carrot", "onion", "leek", "potato", "cabbage", "spinach"),
+}
+DONE = {
+    "fix": "fixes",
+    "clean": "cleans",
+    "bring": "brings",
+    "move": "moves",
+    "paint": "paints",
+    "sell": "sells",
+    "check": "checks",
+    "wrap": "wraps",
+}
+CRAFTS = {
+    "water": ("boat", "ship", "ferry", "canoe"),
+    "road": ("car", "truck", "bus", "van"),
+    "air": ("plane", "jet", "glider", "balloon"),
 }
 DAYS = {"Mon": "Monday", "Tue": "Tuesday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday"}
 
@@ -333,6 +352,69 @@ def _taste(chance: Random) -> Pair:
     return f"{chance.choice(NAMES)} {verb} {chance.choice(TASTES[label])}", label
 
 
+def _food(chance: Random) -> Pair:
+    label = chance.choice(list(FOODS))
+    return f"{chance.randint(1, 20)} kg of {chance.choice(FOODS[label])}", label
+
+
+def _asked(chance: Random) -> Pair:
+    name, thing = chance.choice(NAMES), chance.choice(THINGS)
+    if chance.random() < 0.5:
+        return f"where is the {thing}, {name}", "question"
+    return f"{chance.choice(VERBS)} the {thing}, {name}", "order"
+
+
+def _craft(chance: Random) -> Pair:
+    label = chance.choice(list(CRAFTS))
+    return f"{chance.choice(NAMES)}, {chance.choice(TOWNS)}, {chance.choice(CRAFTS[label])}", label
+
+
+def _size(chance: Random) -> Pair:
+    grams = chance.randint(1, 999)
+    return f"{chance.choice(THINGS)} of {grams} g", "light" if grams < 100 else "heavy"
+
+
+def _decade(chance: Random) -> Pair:
+    year = chance.randint(1900, 2029)
+    return f"{chance.choice(NAMES)} was born in {year}", f"{year // 10}0s"
+
+
+def _paid(chance: Random) -> Pair:
+    price, thing = chance.randint(2, 99), chance.choice(THINGS)
+    return f"a {thing} at {price}, paid {price + 1}", f"{price + 1} - {price} = 1"
+
+
+def _meeting(chance: Random) -> Pair:
+    name, town, hour = chance.choice(NAMES), chance.choice(TOWNS), chance.randint(8, 20)
+    return f"{name} {town} {hour}", f"The meeting with {name} in {town} begins at {hour}."
+
+
+def _record(chance: Random) -> Pair:
+    name, surname, year = chance.choice(NAMES), chance.choice(SURNAMES), chance.randint(1950, 2009)
+    return f"{name} {surname} ({year})", f'{{"first": "{name}", "last": "{surname}"}}'
+
+
+def _report(chance: Random) -> Pair:
+    verb, thing, name = chance.choice(list(DONE)), chance.choice(THINGS), chance.choice(NAMES)
+    return f"{name}: I {verb} the {thing}", f"{name} {DONE[verb]} the {thing}."
+
+
+def _quote(chance: Random) -> Pair:
+    name, colour, thing = chance.choice(NAMES), chance.choice(COLOURS), chance.choice(THINGS)
+    return f"{name} wants a {colour} {thing}", f'"A {colour} {thing}, please," said {name}.'
+
+
+def _bullets(chance: Random) -> Pair:
+    one, other, third = chance.sample(THINGS, 3)
+    return f"{one}, {other} and {third}", f"- {one}\n- {other}\n- {third}"
+
+
+def _parcel(chance: Random) -> Pair:
+    town, other = chance.sample(TOWNS, 2)
+    thing = chance.choice(THINGS)
+    return f"{thing}: {town} to {other}", f"Your {thing} has left {town} for {other}."
+
+
 FIRST: Mapping[str, Task] = {
     "orders": _order,
     "tickets": _ticket,
@@ -369,7 +451,7 @@ FOURTH: Mapping[str, Task] = {
     "yesterday": _yesterday,
     "moods": _mood,
 }
-JUDGED: Mapping[str, Task] = {
+FIFTH: Mapping[str, Task] = {
     "homes": _home,
     "tens": _tens,
     "shelves": _shelf,
@@ -382,11 +464,26 @@ JUDGED: Mapping[str, Task] = {
     "tastes": _taste,
 }
 
+JUDGED: Mapping[str, Task] = {
+    "foods": _food,
+    "meetings": _meeting,
+    "decades": _decade,
+    "reports": _report,
+    "asked": _asked,
+    "records": _record,
+    "crafts": _craft,
+    "quotes": _quote,
+    "paid": _paid,
+    "bullets": _bullets,
+    "sizes": _size,
+    "parcels": _parcel,
+}
+
 
 def pairs(name: str, count: int, seed: object) -> list[Pair]:
     """So many of a task, no input twice."""
     chance = Random(f"{name} {seed}")
-    task = {**FIRST, **SECOND, **THIRD, **FOURTH, **JUDGED}[name]
+    task = {**FIRST, **SECOND, **THIRD, **FOURTH, **FIFTH, **JUDGED}[name]
     made: dict[str, str] = {}
     while len(made) < count:
         made.update([task(chance)])

@@ -268,6 +268,8 @@ def _print_piece(piece: Any, as_json: bool, stream: bool) -> None:
 def _tuned_or_base(client: Client, model: str) -> str:
     if "/" in model:
         return model
+    if "@" in model:  # An epoch of a tuned model.
+        return f"tunedModels/{model}"
     try:
         return client.get_tuned_model(f"tunedModels/{model}")["name"]
     except (errors.NotFound, errors.PermissionDenied):

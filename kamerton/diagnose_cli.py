@@ -132,6 +132,8 @@ def _log_history(text: str, path: Path) -> list[Row]:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise InvalidArgument(f"{path}, line {error.lineno}: no JSON ({error.msg})") from None
+    except RecursionError:
+        raise InvalidArgument(f"{path}: nested too deep for a loss curve") from None
     rows = content.get("log_history") if isinstance(content, dict) else content
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InvalidArgument(f"{path}: no log_history in it, which is a list of objects")
@@ -162,6 +164,8 @@ def _snapshots(rows: list[Row], path: Path) -> list[Snapshot]:
     losses: dict[int, tuple[int, float]] = {}
     measured: dict[int, float] = {}
     for number, row in enumerate(rows, start=1):
+        if not all(math.isfinite(row.get(name, 0.0)) for name in (*STEP, "epoch")):
+            raise InvalidArgument(f"{path}, row {number}: its step or epoch is no number")
         step = round(_first(row, STEP) or 0) if has_steps else number
         if (held_out := _first(row, HELD_OUT)) is not None:
             measured[step] = held_out

@@ -126,13 +126,14 @@ def _candidates(client: Client, model: str) -> dict[Who, str]:
     """Names of who is asked as whom: a tuned model and its base, or a base model alone."""
     if not model.startswith("models/"):
         try:
-            found = client.get_tuned_model(tuned_name(model))
+            name = tuned_name(model)
+            found = client.get_tuned_model(name.partition("@")[0])
         except (NotFound, PermissionDenied):
             if "/" in model:
                 raise
         else:
             base = found.get("baseModel") or found["tunedModelSource"]["baseModel"]
-            return {"base": base, "few_shot": base, "tuned": found["name"]}
+            return {"base": base, "few_shot": base, "tuned": name}
     return {"base": model if "/" in model else f"models/{model}"}
 
 

@@ -33,7 +33,9 @@ def gate(
     ] = 0.05,
     max_forgetting: Annotated[
         float,
-        typer.Option(min=0.0, help="Share of what its base knew that may be gone; 1 for any."),
+        typer.Option(
+            min=0.0, max=1.0, help="Share of what its base knew that may be gone; 1 for any."
+        ),
     ] = 0.2,
     min_score: Annotated[
         float | None, typer.Option(help="What the measure of the verdict must reach.")
@@ -94,7 +96,7 @@ def gain(card: Card, least: float) -> Condition:
 
     verdict = card.verdict
     if verdict.gain is None or verdict.low is None or verdict.high is None:
-        told = f"cannot be told from {card.row_count} held-out rows, at least {FEWEST_ROWS} asked"
+        told = f"cannot be told from {card.row_count} rows, at least {FEWEST_ROWS} are needed"
         return Condition("gain", False, told)
     wanted = "better" if least > 0 else "no_clear_gain"
     is_clear = verdict.outcome in ("better", wanted)
@@ -108,13 +110,18 @@ def gain(card: Card, least: float) -> Condition:
 
 
 def forgetting(found: Forgetting | None, most: float) -> Condition:
-    """What was not measured may be anything; a base that knows nothing can forget nothing."""
+    """What was not measured may be anything."""
+    from kamerton.evaluation.sentences import FEWEST_ROWS
+
     asked = f"at most {most:.3f} asked"
     if found is None:
         return Condition("forgetting", most >= 1, f"not measured, {asked}")
-    if found.share is None:
-        told = f"the base model answers none of {found.probe_count} general questions, {asked}"
-        return Condition("forgetting", True, told)
+    if found.share is None or found.base_right < FEWEST_ROWS:
+        told = (
+            f"cannot be told: the base model answers {found.base_right} of {found.probe_count} "
+            f"general questions, {asked}"
+        )
+        return Condition("forgetting", most >= 1, told)
     told = f"{found.share:.3f} measured ({found.still_right} of {found.base_right} still right)"
     return Condition("forgetting", found.share <= most, f"{told}, {asked}")
 

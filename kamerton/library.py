@@ -66,6 +66,10 @@ class Model:
     verdict: str = ""
     """The report card in a sentence, or why there is none."""
     card: Card | None = None
+    total_steps: int = 0
+    """Without an early end; 0 when it is not known, as of one that was loaded."""
+    usual_learning_rate: float | None = None
+    """What would be used for so many examples if nobody asked for another one."""
 
     def generate(self, text: str | Sequence[Content], **config: Any) -> str:
         """The answer; `config` is any field of GenerationConfig, by default greedy."""
@@ -80,7 +84,8 @@ class Model:
                 epoch_count=chosen.epoch_count,
                 batch_size=chosen.batch_size,
                 learning_rate=chosen.learning_rate,
-                default_learning_rate=self.base_model.learning_rate,
+                total_steps=self.total_steps,
+                default_learning_rate=self.usual_learning_rate,
             ),
         )
 
@@ -184,6 +189,8 @@ def tune(
         reading.report,
         verdict,
         card,
+        rules.total_steps(len(trained), chosen),
+        rules.choose(len(reading.examples), base).learning_rate,
     )
     # Until it is saved, its weights live as long as it does.
     weakref.finalize(model, shutil.rmtree, directory, ignore_errors=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from kamerton.errors import FailedPrecondition, InvalidArgument
@@ -63,19 +63,24 @@ def open_tracker(
 
     Raises InvalidArgument for a tracker that is not known or not installed, FailedPrecondition
     when it cannot start a run, for instance because nobody is signed in."""
-    if kind not in TRACKERS:
-        raise InvalidArgument(f"{kind!r} is no tracker; there are {', '.join(TRACKERS)}")
-    try:
-        library = import_module(kind)
-    except ImportError as error:
-        if error.name != kind:
-            raise
-        raise InvalidArgument(f"{kind} is not installed: pip install {kind}") from None
+    library = check_tracker(kind)
     try:
         with _quiet():
             return TRACKERS[kind](library, run_name, hyperparameters, folder)
     except Exception as error:
         raise FailedPrecondition(f"{kind} cannot start a run: {error}") from error
+
+
+def check_tracker(kind: str) -> ModuleType:
+    """Its library. Raises InvalidArgument for a tracker that is not known or not installed."""
+    if kind not in TRACKERS:
+        raise InvalidArgument(f"{kind!r} is no tracker; there are {', '.join(TRACKERS)}")
+    try:
+        return import_module(kind)
+    except ImportError as error:
+        if error.name != kind:
+            raise
+        raise InvalidArgument(f"{kind} is not installed: pip install {kind}") from None
 
 
 def measured(snapshot: Snapshot) -> dict[str, float]:

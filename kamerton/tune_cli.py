@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kamerton.check_cli import Config, File, allowed, data_errors, opened_file
-from kamerton.errors import InvalidArgument
+from kamerton.errors import InvalidArgument, NotFound, Unavailable
 from kamerton.options import (
     DEFAULT_BASE,
     LOCAL,
@@ -89,8 +89,17 @@ def tune(
 ) -> None:
     """Tune a model on the examples of a file, which is checked first: errors send nothing."""
     one_rate(rate, rate_multiplier)
-    if report_to and not watch_:
-        raise typer.BadParameter("--report-to needs --watch: what is watched is logged")
+    swept = sweep or halving
+    if report_to and (swept or not watch_):
+        raise typer.BadParameter(
+            "--report-to needs --watch, and no sweep: what is watched is logged"
+        )
+    if keep_all and not swept:
+        raise typer.BadParameter("--keep-all is for a sweep: give --sweep or --halving as well")
+    if report_to:
+        from kamerton.trackers import check_tracker
+
+        check_tracker(report_to)
     from kamerton.training.reading import read
 
     with data_errors():
@@ -233,9 +242,12 @@ def _watch(client: Client, operation: Operation, as_json: bool, report_to: str) 
 
 
 def _say_what_came_of_it(client: Client, name: str) -> None:
-    """The verdict, and what the curve means."""
-    own: Any = client.get_tuned_model(name).get("kamerton", {})
-    told = client.json("GET", f"/kamerton/v1/{name}/diagnosis")
+    """The verdict, and what the curve means; nothing where the server has just gone."""
+    try:
+        own: Any = client.get_tuned_model(name).get("kamerton", {})
+        told = client.json("GET", f"/kamerton/v1/{name}/diagnosis")
+    except (NotFound, Unavailable):
+        return
     curve = f"The curve: {told['pattern'].replace('_', ' ')} (confidence: {told['confidence']})."
     for text in (own.get("stopReason"), own.get("verdict"), f"{curve} {told['summary']}"):
         if text:

@@ -128,7 +128,7 @@ def test_long_texts_are_cut() -> None:
 def test_a_card_without_rows() -> None:
     nobody = card([], labelled(3), ASKED.generate, {}, ASKED.clock, 60)
     text = shown(nobody)
-    assert text.startswith("Too few rows to say: 0 held out")
+    assert text.startswith("Too few rows to say: 0 were asked")
     assert "0 rows asked" in text and "right answer" not in text
 
 

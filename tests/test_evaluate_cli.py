@@ -349,7 +349,7 @@ def test_too_few_rows_never_pass(server: FakeServer) -> None:
     few = card(labelled(4), labelled(60), ASKED.generate, {}, ASKED.clock, 60)
     done = gated(server, few, "--min-gain=-1")
     assert done.exit_code == 1
-    assert "FAIL  gain: cannot be told from 4 held-out rows, at least 8 asked" in done.stdout
+    assert "FAIL  gain: cannot be told from 4 rows, at least 8 are needed" in done.stdout
     assert done.stdout.endswith(f"{NAME} does not pass: 1 of 2 failed\n")
 
 
@@ -358,7 +358,8 @@ def test_too_few_rows_never_pass(server: FakeServer) -> None:
     [
         (Forgetting(30, 10, 8, 8), "0.2", 0, "0.200 measured (8 of 10 still right)"),
         (Forgetting(30, 10, 9, 7), "0.2", 1, "0.300 measured (7 of 10 still right)"),
-        (Forgetting(30, 0, 0, 0), "0", 0, "answers none of 30 general questions"),
+        (Forgetting(30, 7, 7, 7), "0.2", 1, "answers 7 of 30 general questions"),
+        (Forgetting(30, 0, 0, 0), "1", 0, "answers 0 of 30 general questions"),
         (None, "0.2", 1, "not measured"),
         (None, "1", 0, "not measured"),
     ],

@@ -82,7 +82,8 @@ def test_every_reason_is_explained_and_no_other() -> None:
 
 def test_every_event_is_explained_and_no_other() -> None:
     told = said(
-        lambda call: name(call) in ("Note", "events.add", "self._on_event"), "[a-z]+(_[a-z]+)*"
+        lambda call: name(call) in ("Note", "events.add", "self._on_event", "on_event"),
+        "[a-z]+(_[a-z]+)*",
     )
     assert {"queued", "paused", "epoch"} <= told
     assert listed("Events") == told

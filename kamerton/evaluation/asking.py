@@ -11,7 +11,8 @@ Generate = Callable[[Who, Sequence[Sequence[Content]]], Sequence[str]]
 """One answer for each prompt, in their order; "" where there is none."""
 Clock = Callable[[], float]
 """Seconds that only grow."""
-FIRST_BATCH = 4
+FIRST_BATCH = 8
+"""Always asked: as many as a verdict needs."""
 LARGEST_BATCH = 16
 
 

@@ -171,7 +171,7 @@ def _verdict(task: Task, rows: Sequence[Example], given: Mapping[Who, Answers]) 
 def _forgotten(
     generate: Generate, clock: Clock, until: float, losses: Mapping[Who, float]
 ) -> Forgetting | None:
-    return forgetting(generate, clock, until, losses) if clock() < until else None
+    return forgetting(generate, losses) if clock() < until else None
 
 
 def _does_enough(base: Scores | None, metric: Metric, enough: float) -> bool:

@@ -11,7 +11,7 @@ from importlib.resources import files
 import msgspec
 
 from kamerton.card import Forgetting, Lost, Who
-from kamerton.evaluation.asking import Clock, Generate, in_time
+from kamerton.evaluation.asking import Generate
 from kamerton.evaluation.texts import cut
 from kamerton.types import Content, Example
 
@@ -47,20 +47,10 @@ def knows(probe: Probe, answer: str) -> bool:
     return any(_words(right) in said for right in probe.answers)
 
 
-def forgetting(
-    generate: Generate, clock: Clock, until: float, losses: Mapping[Who, float]
-) -> Forgetting:
-    """Base and tuned model on as many probes as there is time for, the first few in any case."""
-    asked: list[Probe] = []
-    base: list[str] = []
-    tuned: list[str] = []
-    for batch in in_time(range(len(probes())), clock, until):
-        some = [probes()[place] for place in batch]
-        prompts = [[Content("user", probe.input)] for probe in some]
-        asked += some
-        base += generate("base", prompts)
-        tuned += generate("tuned", prompts)
-    return _compared(asked, base, tuned, losses)
+def forgetting(generate: Generate, losses: Mapping[Who, float]) -> Forgetting:
+    """Base and tuned model on all probes, so that cards can be compared: a few short questions."""
+    prompts = [[Content("user", probe.input)] for probe in probes()]
+    return _compared(probes(), generate("base", prompts), generate("tuned", prompts), losses)
 
 
 def _compared(

@@ -60,8 +60,8 @@ def _points(value: float) -> str:
 
 def _too_few(rows: int) -> str:
     return (
-        f"Too few rows to say: {rows} held out, at least {FEWEST_ROWS} are needed. Hold out more, "
-        "or bring validation data."
+        f"Too few rows to say: {rows} were asked, at least {FEWEST_ROWS} are needed. Hold out "
+        "more, or bring validation data."
     )
 
 

@@ -51,7 +51,7 @@ class LocalRunner:
             self._child.channel.send(STOP)
         self._child.wait(STOP_SECONDS)
         self._child.close()
-        self._release()
+        self._release(counts=False)
         self._database.close()
 
     def _spawn(self) -> Child:
@@ -82,9 +82,9 @@ class LocalRunner:
                 except OSError:  # No memory or no process to be had: try again.
                     report()
 
-    def _release(self) -> None:
+    def _release(self, *, counts: bool = True) -> None:
         """It is certainly dead, so nobody need wait for its lease to run out."""
         try:
-            operations.release(self._database, self._worker)
+            operations.release(self._database, self._worker, counts=counts)
         except Exception:  # The database is busy, say: then the lease runs out.
             report()

@@ -109,6 +109,11 @@ def adapter(app: App, model: TunedModel, epoch: int | None = None) -> Path:
     if epoch not in kept:
         known = f"kept are {', '.join(map(str, kept))}" if kept else "none is kept yet"
         raise NotFound(f"tunedModels/{model.id} has no weights of epoch {epoch}: {known}.")
+    if not folders.is_whole(kept[epoch]):
+        raise FailedPrecondition(
+            f"The weights of epoch {epoch} of tunedModels/{model.id} are damaged on disk; ask the "
+            "model itself, or another epoch."
+        )
     return kept[epoch]
 
 

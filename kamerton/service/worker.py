@@ -27,6 +27,7 @@ from kamerton.store.database import Database
 from kamerton.store.operations import CANCELLED_FAILURE, Claim, Hold, Note
 from kamerton.training.trainer_process import (
     DISK_FULL,
+    Busy,
     Event,
     Failed,
     Finished,
@@ -48,7 +49,7 @@ LOADING_SECONDS = 1800.0
 """How long the first step may take, with all that goes before it."""
 RESTART_SECONDS = 1.0
 """A trainer that dies at once must not keep a core busy."""
-DISK_SECONDS = 5.0
+DISK_SECONDS = 30.0
 """How long to wait for room before a run is taken up again."""
 Heard = Event | Literal["woken"] | None
 """What a worker hears: its trainer, its parent, or that the trainer has died (None)."""
@@ -194,8 +195,9 @@ class Worker:
         snapshots: list[Snapshot] = []
         notes: list[Note] = []
         while True:
-            events = self._next_events(self._settings.lease_seconds / 4)
-            if any(isinstance(event, Stepped) for event in events):
+            patience = min(self._settings.lease_seconds / 4, max(0.1, deadline - time.monotonic()))
+            events = self._next_events(patience)
+            if any(isinstance(event, Stepped | Busy) for event in events):
                 deadline = time.monotonic() + self._settings.step_seconds
             elif time.monotonic() > deadline:
                 self._trainer.kill()  # It hangs; what it still says is that it has died.
@@ -213,7 +215,7 @@ class Worker:
                 elif event is None:
                     return None
                 elif isinstance(event, Finished | Failed | Left) and event.run == run.number:
-                    if snapshots:  # Told in vain so far; this raises when it is so again.
+                    if snapshots or notes:  # Told in vain so far; this raises when it is so again.
                         operations.renew(
                             self._database, claim, self._settings.lease_seconds, snapshots, notes
                         )
@@ -221,7 +223,8 @@ class Worker:
             if (hold.cancelled or not hold.ours) and not given_up:
                 self._trainer.give_up(run, keep=hold.ours and hold.keep)
                 given_up = True
-                deadline = min(deadline, time.monotonic() + GIVE_UP_SECONDS)
+                if not hold.keep:  # What is to be kept may take a step, and a card.
+                    deadline = min(deadline, time.monotonic() + GIVE_UP_SECONDS)
             if self._stopping.is_set() and not paused:
                 self._trainer.pause(run)
                 paused = True

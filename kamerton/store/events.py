@@ -28,6 +28,12 @@ def add(session: Session, uid: str, kind: str, message: str, step: int | None = 
     session.flush()
 
 
+def has(session: Session, uid: str, kind: str, step: int | None) -> bool:
+    """Whether there is such a line already."""
+    same = (EventRow.uid == uid, EventRow.kind == kind, EventRow.step.is_not_distinct_from(step))
+    return session.scalar(select(EventRow.number).where(*same).limit(1)) is not None
+
+
 def list_(database: Database, uid: str, after: int, most: int) -> Sequence[Event]:
     """Those with a higher number than `after`, in their order."""
     query = (

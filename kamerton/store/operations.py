@@ -67,8 +67,8 @@ class Hold:
     keep: bool = False
 
 
-EPOCH = "epoch"
-"""An event that a resumed run comes by once more, and tells once."""
+TOLD_ONCE = frozenset({"baseline", "epoch"})
+"""Events that a resumed run comes by once more."""
 
 
 def add(database: Database, operation: Operation, owner: str, max_pending: int) -> None:
@@ -283,14 +283,17 @@ def fail(database: Database, claim: Claim, failure: Failure) -> bool:
         return True
 
 
-def release(database: Database, worker: str) -> None:
-    """Give back what a worker held that is known to be dead, without waiting for its lease."""
+def release(database: Database, worker: str, *, counts: bool = True) -> None:
+    """Give back what a worker held that is known to be dead, without waiting for its lease.
+    Unless it `counts`, the attempt was not one: the worker was stopped."""
     with database.write() as session:
         held = select(OperationRow).where(
             OperationRow.worker == worker, OperationRow.done.is_(False)
         )
         for row in session.scalars(held.with_for_update()):
             row.worker, row.lease_until = None, None
+            if not counts:
+                row.attempts_without_progress = max(0, row.attempts_without_progress - 1)
             events.add(session, row.uid, "worker_ended", "The worker that had it has ended.")
 
 
@@ -342,10 +345,8 @@ def _last_step(session: Session, uid: str) -> int:
 
 
 def _tell(session: Session, uid: str, notes: Sequence[Note]) -> None:
-    last = _last_step(session, uid) if notes else 0
     for note in notes:
-        told = note.kind == EPOCH and note.step is not None and note.step <= last
-        if not told:
+        if note.kind not in TOLD_ONCE or not events.has(session, uid, note.kind, note.step):
             events.add(session, uid, note.kind, note.message, note.step)
 
 

@@ -178,7 +178,7 @@ def noun(session: Session, row: TunedModelRow) -> TunedModel:
         start_time=row.start_time,
         complete_time=row.complete_time,
         failure=failure,
-        snapshots=_snapshots(session, row.uid),
+        snapshots=_snapshots(session, row.uid, State(row.state) is not State.CREATING),
         budget=Budget(**row.budget),
         holdout=None if row.holdout is None else Holdout(**row.holdout),
         held_out_count=row.held_out_count,
@@ -192,10 +192,12 @@ def noun(session: Session, row: TunedModelRow) -> TunedModel:
     )
 
 
-def _snapshots(session: Session, uid: str) -> tuple[Snapshot, ...]:
-    """By step; only those that this process has not seen yet are read."""
+def _snapshots(session: Session, uid: str, is_over: bool) -> tuple[Snapshot, ...]:
+    """By step; only those that this process has not seen yet are read, and once all of them when
+    the run is over: a held-out loss may have been measured late."""
     seen: SeenSnapshots = session.info[SeenSnapshots]
-    old = seen.get(uid)
+    key = f"{uid} over" if is_over else uid
+    old = seen.get(key)
     query = (
         select(*(getattr(SnapshotRow, field.name) for field in fields(Snapshot)))
         .where(SnapshotRow.uid == uid, SnapshotRow.step > (old[-1].step if old else 0))
@@ -204,7 +206,7 @@ def _snapshots(session: Session, uid: str) -> tuple[Snapshot, ...]:
     new = tuple(Snapshot(*columns) for columns in session.execute(query))
     if not new:
         return old
-    seen.put(uid, old + new)
+    seen.put(key, old + new)
     return old + new
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, LoraModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kamerton.errors import FailedPrecondition
@@ -53,7 +55,7 @@ class Adapter:
             end = start + parameter.numel()
             tensors[name] = parts[start:end].view(parameter.shape).clone()
             start = end
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        save_tensors(tensors, folder / WEIGHTS)
         # PEFT makes a set of them, and no two processes would write the same bytes.
         self._config.target_modules = sorted(self._config.target_modules or ())
         self._config.inference_mode = True
@@ -82,6 +84,15 @@ class Adapter:
     def remove(self) -> None:
         self._lora.unload()
         self._model.requires_grad_(False)
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """Raises OSError when they cannot be written: the library's own error hides a full disk."""
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:
+        full = any(f"os error {code}" in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def _flatten(parameters: list[torch.nn.Parameter]) -> torch.nn.Parameter:

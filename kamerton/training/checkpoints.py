@@ -10,12 +10,11 @@ from pathlib import Path
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from kamerton import folders
 from kamerton.processes import report
-from kamerton.training.adapter import Adapter
+from kamerton.training.adapter import Adapter, save_tensors
 from kamerton.types import Snapshot
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -82,7 +81,7 @@ class Checkpoints:
             self.save(progress)
         except FileNotFoundError:
             raise  # Somebody deleted the folder, and with it the run.
-        except (OSError, SafetensorError):  # A full disk, say: worse for a crash, not for the run.
+        except OSError:  # A full disk, say: worse for a crash, not for the run.
             report()
             self._saved_at = time.monotonic()
 
@@ -98,7 +97,7 @@ class Checkpoints:
             tensors[name] = parameter.detach().clone()  # A view cannot be saved.
 
         def write(folder: Path) -> None:
-            save_file(tensors, folder / CHECKPOINT)
+            save_tensors(tensors, folder / CHECKPOINT)
             write_snapshots(folder, progress.snapshots)
 
         self._parent.mkdir(exist_ok=True)

@@ -43,8 +43,10 @@ REST = 0.04
 FAR_ENOUGH = 0.5
 SETTLED_PART = 0.6
 """Of a run, and of what it has done of it, before it is told that it does not converge."""
-SAVED_EPOCHS = 2
-"""Less is not worth another run."""
+NOISY_STEPS = 24
+"""Fewer say nothing of how large a batch should be."""
+SAVED_EPOCHS = 4
+"""Less is not worth another run: measured once an epoch, one of them is in doubt."""
 RESTED_PART = 0.45
 """Of the run; a loss at rest before that spent the larger part of its time on nothing."""
 
@@ -69,7 +71,11 @@ POOR_LOSS = 0.7
 """ln 2: the right next token is as likely as all others together. A model of short answers should
 do better; how short they are is not known where this is used."""
 POOR_ANSWER = 0.5
-"""Nats of a whole short answer, also where it was trained on: it is right three times in five."""
+"""Nats of a label, also where it was trained on: it is right three times in five."""
+POOR_PART = 0.2
+POOR_WHOLE = 2.0
+"""The same of each token of a longer answer, and of all of it: one of its parts, of which a small
+base never learns some, may be guessed among seven."""
 POOR_SHORT = 0.3
 """The same of short answers, in which most tokens follow from those before them."""
 POOR_LABEL = 0.2
@@ -94,6 +100,7 @@ MANY_TIMES = 5.0
 """Of the training loss: where both learn the same, the held-out one is never that far above it.
 Then a training loss that is low need not be gone."""
 FEW_EXAMPLES = 20
+"""Of fewer none can be spared to be held out."""
 APART_OF_FEW = 0.15
 """Of so few examples little else than the rows themselves can be learned."""
 ANSWER_APART = 0.3
@@ -108,6 +115,7 @@ JUMPING = 0.5
 """Of the level, from one step to the next."""
 JUMP_SHARE = 0.15
 """Of the lowest held-out loss before a peak."""
+HOLD_OUT = " Hold out a tenth of the examples: then the run is measured with what it has not seen."
 MOST_EPOCHS = 1000
 MOST_BATCH = 512
 """As requests may ask for."""
@@ -239,10 +247,16 @@ class _Curve:
     def is_poor(self) -> bool:
         """Whether it ends where no run on short answers should: with held-out examples, or even
         with those of training."""
-        tokens = self.answer_tokens
-        is_short = tokens is not None and tokens <= LONG_ANSWER
-        has_failed = is_short and min(self.level, self.last.loss) * (tokens or 0.0) > POOR_ANSWER
+        has_failed = min(self.level, self.last.loss) > self.failed_loss
         return min(point.loss for point in self.measure) > self.poor_loss or has_failed
+
+    @property
+    def failed_loss(self) -> float:
+        """A loss that tells that whole answers fail, also those that were trained on."""
+        tokens = self.answer_tokens
+        if tokens is None or tokens > LONG_ANSWER:
+            return math.inf
+        return POOR_ANSWER / tokens if self.is_label else min(POOR_PART, POOR_WHOLE / tokens)
 
     @property
     def is_label(self) -> bool:
@@ -285,9 +299,22 @@ class _Curve:
         pace = min(1.0, gain / gain_before) if gain_before > 0 else 1.0
         least = max(MORE, MORE_SHARE * end, 2 * self.standard_error)
         is_lowest = self.end.loss <= end + least
-        learned = self.training_at(self.last.step * 2 // 3) - self.last.loss
-        is_learning = learned > max(LEARNING, WORTHWHILE_SHARE * self.last.loss)
-        return end > WORTHWHILE and is_lowest and is_learning and gain * pace > least
+        is_learning = self.learned > max(LEARNING, WORTHWHILE_SHARE * self.last.loss)
+        is_worth_it = end > WORTHWHILE and is_lowest and is_learning and gain * pace > least
+        return is_worth_it and not self.is_hopeless(end, gain, pace)
+
+    @property
+    def learned(self) -> float:
+        """How much lower the training losses of the last fifth are than those before it."""
+        losses = [point.loss for point in self.points]
+        count = math.ceil(len(losses) / 5)
+        return fmean(losses[-2 * count : -count]) - fmean(losses[-count:])
+
+    def is_hopeless(self, end: float, gain: float, pace: float) -> bool:
+        """Whether a fall that slows down like this leads to no good loss, however long it is. Of
+        answers that do not follow from their inputs at least what all have in common is learned."""
+        least = min(self.poor_loss, self.failed_loss)
+        return pace < 1 and end - gain * pace / (1 - pace) > least
 
     @property
     def is_getting_better(self) -> bool:
@@ -296,6 +323,12 @@ class _Curve:
             before.loss - after.loss > max(REST, WORTHWHILE_SHARE * before.loss)
             for before, after in list(pairwise(self.held_out))[-1:]
         )
+
+    @property
+    def is_going_down(self) -> bool:
+        """Whether the smoothed training loss is well below what it was a third before."""
+        course = smoothed([snapshot.mean_loss for snapshot in self.snapshots])
+        return course[-1] < (1 - WORTHWHILE_SHARE) * course[len(course) * 2 // 3]
 
     @property
     def is_flat(self) -> bool:
@@ -364,6 +397,14 @@ def _not_finite(before: Sequence[Snapshot], broken: Snapshot, run: Run) -> Diagn
 
 def _too_short(snapshots: Sequence[Snapshot], run: Run) -> Diagnosis:
     count = f"{len(snapshots)} point{'' if len(snapshots) == 1 else 's'}"
+    if run.is_over and not snapshots:
+        return Diagnosis(
+            "too_short",
+            "high",
+            "It ended before its first step.",
+            "No curve tells why.",
+            "Look at how the run ended, then start it again.",
+        )
     return Diagnosis(
         "too_short",
         "high",
@@ -502,8 +543,7 @@ def _by_heart(curve: _Curve) -> Diagnosis | None:
         f"{curve.last.loss:.2g} by step {curve.last.step}, which is next to nothing.",
         "The rows are known by heart, word for word; what was learned after that helps with no "
         "new question. Nothing was held out, so the curve cannot show the harm itself.",
-        _epochs_advice(curve, reached.step)
-        + " Hold out a tenth of the examples: then the run is measured with what it has not seen.",
+        _epochs_advice(curve, reached.step) + (HOLD_OUT if _can_hold_out(curve.run) else ""),
         (
             Evidence(reached.step, reached.loss, "from here on mostly recited"),
             Evidence(curve.last.step, curve.last.loss, "last training loss"),
@@ -520,6 +560,8 @@ def _not_converging(curve: _Curve) -> Diagnosis | None:
     if not curve.run.is_over and not _has_settled(curve):
         return None
     if _has_hardly_begun(curve):
+        return _too_few_label_steps(curve)
+    if curve.last.step < LONG_ENOUGH:
         return _too_few_steps(curve)
     apart = curve.has_held_out and curve.last.loss < 0.8 * best.loss
     cause = (
@@ -551,6 +593,19 @@ def _has_hardly_begun(curve: _Curve) -> bool:
 
 
 def _too_few_steps(curve: _Curve) -> Diagnosis:
+    end = curve.end
+    return Diagnosis(
+        "too_short",
+        "low",
+        f"After {end.step} steps the {_what(curve)} is {end.loss:.3g}, which is high.",
+        "So few steps do not tell how low it can come.",
+        "Train for more epochs. If the loss stays where it is, look at the dataset.",
+        (Evidence(end.step, end.loss, f"last {_what(curve)}"),),
+        _more_epochs(curve.run) if curve.run.is_over else (),
+    )
+
+
+def _too_few_label_steps(curve: _Curve) -> Diagnosis:
     end = curve.end
     return Diagnosis(
         "too_short",
@@ -635,8 +690,13 @@ def _noisy(curve: _Curve) -> Diagnosis | None:
     is_noisy = curve.noise > JUMPING * max(curve.last.loss, COLLAPSED)
     if curve.has_held_out or curve.run.held_out_count or not is_noisy or curve.last.loss < RECITED:
         return None
+    if curve.last.step < NOISY_STEPS or curve.is_going_down:
+        return None
     size = curve.run.batch_size
-    advice = "Take larger batches, and hold out some examples: their loss has no such noise."
+    next_size = min(2 * size, MOST_BATCH)
+    advice = "Take larger batches."
+    if _can_hold_out(curve.run):
+        advice = "Take larger batches, and hold out some examples: their loss has no such noise."
     return Diagnosis(
         "noisy",
         "medium",
@@ -644,12 +704,12 @@ def _noisy(curve: _Curve) -> Diagnosis | None:
         f"way at a level of {curve.last.loss:.3g}.",
         "The batches are too small to tell one step from the next"
         + (f" ({size} examples)." if size else "."),
-        advice + (f" Next: batches of {2 * size}." if size else ""),
+        advice + (f" Next: batches of {next_size}." if size else ""),
         (
             Evidence(curve.last.step, curve.last.loss, "last training loss"),
             Evidence(curve.last.step, curve.noise, "spread of single steps"),
         ),
-        (("batch_size", min(2 * size, MOST_BATCH)),) if size else (),
+        (("batch_size", next_size),) if size else (),
     )
 
 
@@ -731,6 +791,11 @@ def _healthy(curve: _Curve) -> Diagnosis:
 
 def _loss(point: Point) -> float:
     return point.loss
+
+
+def _can_hold_out(run: Run) -> bool:
+    """Whether there are enough examples for that, as far as is known."""
+    return not 0 < run.example_count < FEW_EXAMPLES
 
 
 def _what(curve: _Curve) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from kamerton.card import Baseline, Card, Who
+from kamerton.errors import Cancelled, Paused
 from kamerton.evaluation import few_shot
 from kamerton.evaluation.evaluate import baseline, card
 from kamerton.inference.torch_engine import TorchEngine
@@ -45,13 +46,16 @@ class Examination:
         held_out: Sequence[Example],
         directory: Path,
         share: float,
+        go_on: Callable[[], None] = lambda: None,
     ) -> None:
-        """`share` of the run's time may be spent after it; 0 for no card at all."""
+        """`share` of the run's time may be spent after it; 0 for no card at all. `go_on` is called
+        before each question, and raises Cancelled or Paused when there shall be no more."""
         self._loaded = loaded
         self._trained = trained
         self._held_out = held_out
         self._directory = directory
         self._share = share
+        self._go_on = go_on
         self._started = time.monotonic()
         self._before: Baseline | None = None
 
@@ -62,6 +66,8 @@ class Examination:
             return None
         try:
             self._before = self._baseline()
+        except (Cancelled, Paused):
+            raise
         except Exception:  # No reason not to train.
             report()
         self._started = time.monotonic()
@@ -80,13 +86,16 @@ class Examination:
             begun.touch()
             made = self._card(adapter)
             begun.unlink()
+        except (Cancelled, Paused):
+            begun.unlink(missing_ok=True)
+            raise
         except Exception:  # The model is as good as it was.
             report()
             return None, NOT_MADE
         return made, made.verdict.sentence
 
     def _baseline(self) -> Baseline:
-        with closing(_Candidates(self._loaded, None, self._held_out)) as candidates:
+        with closing(_Candidates(self._loaded, None, self._held_out, self._go_on)) as candidates:
             return baseline(
                 self._held_out, self._trained, candidates.answers, None, time.monotonic,
                 BASELINE_SECONDS,
@@ -97,7 +106,7 @@ class Examination:
         room = self._loaded.base_model.input_token_limit // 2
         renderer = self._loaded.renderer
         shots = few_shot.choose(self._trained, lambda turns: len(renderer.prompt(turns)), room)
-        with closing(_Candidates(self._loaded, adapter, self._held_out)) as candidates:
+        with closing(_Candidates(self._loaded, adapter, self._held_out, self._go_on)) as candidates:
             return card(
                 self._held_out, self._trained, candidates.answers, _losses(adapter),
                 time.monotonic, seconds, shots=shots, before=self._before,
@@ -107,10 +116,17 @@ class Examination:
 class _Candidates:
     """Answers prompts as a server would, greedily."""
 
-    def __init__(self, loaded: LoadedBase, adapter: Path | None, rows: Sequence[Example]) -> None:
+    def __init__(
+        self,
+        loaded: LoadedBase,
+        adapter: Path | None,
+        rows: Sequence[Example],
+        go_on: Callable[[], None],
+    ) -> None:
         self._base = loaded.base_model
         self._renderer = loaded.renderer
         self._adapter = adapter
+        self._go_on = go_on
         self._engine = TorchEngine(loaded=loaded)
         longest = max(len(loaded.renderer.answer(row.output)) for row in rows)
         self._most = min(MOST_TOKENS, self._base.output_token_limit, int(LONGER * longest) + 8)
@@ -118,12 +134,17 @@ class _Candidates:
     def answers(self, who: Who, prompts: Sequence[Sequence[Content]]) -> list[str]:
         adapter = self._adapter if who == "tuned" else None
         config = GenerationConfig(temperature=0.0, max_output_tokens=self._most)
+        self._go_on()
         asked = []
         for contents in prompts:
             prompt = self._renderer.prompt(contents)
             fits = len(prompt) + self._most <= self._base.context_tokens
             asked.append(self._engine.generate(self._base, adapter, prompt, config) if fits else ())
-        return ["".join(chunk.text for chunk in chunks) for chunks in asked]
+        answers = []
+        for chunks in asked:
+            self._go_on()
+            answers.append("".join(chunk.text for chunk in chunks))
+        return answers
 
     def close(self) -> None:
         if self._adapter is not None:

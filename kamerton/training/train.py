@@ -193,6 +193,8 @@ class _Run:
         progress = self._progress
         if progress.step:
             self._on_event("resumed", f"Goes on after step {progress.step}.", progress.step)
+            for snapshot in progress.snapshots:  # Who was told may have died with it.
+                self._tell_epoch(snapshot)
         limit = self._meter.ends_after(progress.step, self._checkpoints.cost)
         if limit:  # An attempt before this one died when its time was nearly over.
             progress.snapshots[-1] = self._measured(progress.snapshots[-1])
@@ -219,7 +221,7 @@ class _Run:
                 if not on_snapshot(snapshot):
                     ended = ended or _ON_REQUEST
             except errors.Paused:
-                self._save()
+                self._write_down()
                 raise
         return self._outcome(ended or "")
 
@@ -234,6 +236,12 @@ class _Run:
 
             folders.publish(self._epochs / epoch_folder(epoch), write, lasting=False)
         self._unwritten.clear()
+
+    def _write_down(self) -> None:
+        """Raises OSError when there is no room for it."""
+        self._progress.seconds = self._meter.seconds()
+        self.keep_epochs()
+        self._checkpoints.save(self._progress)
 
     def _save(self) -> None:
         self._progress.seconds = self._meter.seconds()
@@ -339,15 +347,20 @@ class _Run:
 
     def _end_epoch(self, snapshot: Snapshot) -> None:
         epoch = self._epoch_ends.get(snapshot.step)
+        if epoch is not None:
+            self._unwritten[epoch] = self._adapter.flat.detach().cpu().clone()
+            self._tell_epoch(snapshot)
+
+    def _tell_epoch(self, snapshot: Snapshot) -> None:
+        epoch = self._epoch_ends.get(snapshot.step)
         if epoch is None:
             return
-        self._unwritten[epoch] = self._adapter.flat.detach().cpu().clone()
         measured = snapshot.held_out_loss
-        also = "" if measured is None else f", held-out loss {measured:.3f}"
+        also = "" if measured is None else f", held-out loss {measured:.3g}"
         self._on_event(
             "epoch",
             f"Epoch {epoch} of {self._hyperparameters.epoch_count} is over: smoothed loss "
-            f"{snapshot.smoothed_loss:.3f}{also}.",
+            f"{snapshot.smoothed_loss:.3g}{also}.",
             snapshot.step,
         )
 
@@ -360,7 +373,7 @@ class _Run:
             with torch.no_grad():
                 self._adapter.flat.copy_(self._progress.best)
             kept = best.step
-            which = f"step {kept}, with the lowest held-out loss ({best.held_out_loss:.3f})"
+            which = f"step {kept}, with the lowest held-out loss ({best.held_out_loss:.3g})"
         if not ended:
             return Outcome("", kept)
         return Outcome(f"{ended.format(last, self._total)}; kept is {which}.", kept)

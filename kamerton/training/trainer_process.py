@@ -99,6 +99,12 @@ class Stepped(msgspec.Struct, tag=True):
     snapshot: Snapshot
 
 
+class Busy(msgspec.Struct, tag=True):
+    """The run is not hung, although it takes no step."""
+
+    run: int
+
+
 class Noted(msgspec.Struct, tag=True):
     """Something that belongs to the story of a run."""
 
@@ -126,7 +132,7 @@ class Left(msgspec.Struct, tag=True):
     run: int
 
 
-Event = Ready | Stepped | Noted | Finished | Failed | Left
+Event = Ready | Stepped | Busy | Noted | Finished | Failed | Left
 
 
 class TrainerProcess:
@@ -276,6 +282,14 @@ def _train(
             raise Cancelled(CANCELLED).at(CANCELLED_RUN, step=snapshot.step)
         return stop is None
 
+    def go_on() -> None:
+        tell(channel, Busy(run.number))
+        stop = stops.get(run.number)
+        if isinstance(stop, Pause):
+            raise Paused("")
+        if stop is not None and not stop.keep:
+            raise Cancelled(CANCELLED).at(CANCELLED_RUN)
+
     def on_event(kind: str, message: str, step: int | None) -> None:
         tell(channel, Noted(run.number, kind, message, step))
 
@@ -283,7 +297,7 @@ def _train(
         directory, kept = Path(run.directory), Path(run.examples)
         examples, held_out = kept_examples(kept), kept_held_out(kept)
         loaded = base(run.base_model)
-        examination = Examination(loaded, examples, held_out, directory, run.card_share)
+        examination = Examination(loaded, examples, held_out, directory, run.card_share, go_on)
         if before := examination.before():
             on_event("baseline", before.sentence, None)
         adapter = train(

@@ -39,7 +39,7 @@ def test_only_what_the_base_model_knew_can_be_lost() -> None:
 
     known = [text for text in RIGHT if text != "Add one to 99"]
     asked = Candidates({"base": lambda text: RIGHT[text] if text in known else "?", "tuned": tuned})
-    found = forgetting(asked.generate, asked.clock, asked.now + 1, {"base": 2.0, "tuned": 2.5})
+    found = forgetting(asked.generate, {"base": 2.0, "tuned": 2.5})
     whats = [text for text in RIGHT if text.startswith("What")]
     assert found.probe_count == len(RIGHT)
     assert found.base_right == len(RIGHT) - 1
@@ -51,15 +51,9 @@ def test_only_what_the_base_model_knew_can_be_lost() -> None:
     assert (found.base_loss, found.tuned_loss) == (2.0, 2.5)
 
 
-def test_it_ends_in_time_and_says_how_far_it_came() -> None:
-    asked = Candidates({"base": RIGHT.__getitem__, "tuned": RIGHT.__getitem__}, pace=1.0)
-    found = forgetting(asked.generate, asked.clock, asked.now + 21, {})
-    assert found.probe_count == 10 and asked.now <= 121
-
-
 def test_nothing_known_is_nothing_to_forget() -> None:
     asked = Candidates({"base": lambda text: "?", "tuned": RIGHT.__getitem__})
-    assert forgetting(asked.generate, asked.clock, asked.now, {}).share is None
+    assert forgetting(asked.generate, {}).share is None
 
 
 def test_the_embedded_base_answers_most_of_them() -> None:

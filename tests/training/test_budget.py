@@ -159,7 +159,7 @@ def test_the_step_with_the_lowest_held_out_loss_is_kept(
     assert weights_of(best) == weights_of(six)
     assert read_outcome(best).stop_reason == (
         f"The budget of {budget.max_tokens} tokens ended the run after step 10 of 22; kept is "
-        "step 6, with the lowest held-out loss (1.231)."
+        "step 6, with the lowest held-out loss (1.23)."
     )
 
 
@@ -335,7 +335,7 @@ def test_a_checkpoint_of_an_older_version_is_resumed(
     def old(tensors: dict[str, torch.Tensor], file: Path) -> None:
         save_file({name: tensor for name, tensor in tensors.items() if name != "seconds"}, file)
 
-    monkeypatch.setattr(checkpoints, "save_file", old)
+    monkeypatch.setattr(checkpoints, "save_tensors", old)
     run(loaded, tmp_path / "run", held_out=(), stop_at=5)
     newest = max((tmp_path / "run" / "checkpoints").iterdir())
     assert "seconds" not in load_file(newest / checkpoints.CHECKPOINT)

@@ -691,7 +691,7 @@ def test_a_full_disk_while_saving_does_not_end_the_run(
 ) -> None:
     """It is full from step 5 to step 8, as whatever part of a checkpoint is written."""
     where = {
-        "checkpoint": (checkpoints, "save_file"),
+        "checkpoint": (checkpoints, "save_tensors"),
         "snapshots": (checkpoints, "write_snapshots"),
         "epochs": (Adapter, "save"),
         "manifest": (folders, "publish"),

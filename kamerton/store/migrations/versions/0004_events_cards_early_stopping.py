@@ -20,6 +20,8 @@ def upgrade() -> None:
         sa.Column('reasons', sa.JSON(), nullable=False, server_default='{}'),
     ):
         op.add_column('tuned_models', column)
+    # Runs from before are carried on as they were promised.
+    op.execute("""UPDATE tuned_models SET early_stopping = '{"mode": "off"}'""")
     for name in (
         'start_loss', 'smoothed_loss', 'learning_rate', 'gradient_norm', 'tokens_per_second'
     ):
