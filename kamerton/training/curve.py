@@ -43,12 +43,15 @@ REST = 0.04
 FAR_ENOUGH = 0.5
 SETTLED_PART = 0.6
 """Of a run, and of what it has done of it, before it is told that it does not converge."""
+HOPELESS = 0.75
+"""Of what is left of a loss, that the last third of a run brought: more, and it may come down."""
 NOISY_STEPS = 24
 """Fewer say nothing of how large a batch should be."""
-SAVED_EPOCHS = 4
-"""Less is not worth another run: measured once an epoch, one of them is in doubt."""
-RESTED_PART = 0.45
-"""Of the run; a loss at rest before that spent the larger part of its time on nothing."""
+SAVED_EPOCHS = 2
+"""Less is not worth another run."""
+RESTED_PART = 0.48
+"""Of the run; a loss at rest half an epoch before that, as it is measured once in each, spent the
+larger part of its time on nothing."""
 
 LEAST_RISE = 0.1
 """Nats; held-out losses of two dozen rows go up and down by half of it without a reason."""
@@ -106,6 +109,8 @@ APART_OF_FEW = 0.15
 ANSWER_APART = 0.3
 """Nats of a whole answer, after so few: one in four that were recited is wrong elsewhere."""
 COLLAPSED = 0.05
+COLLAPSED_OF_FEW = 0.15
+"""What a small base can never recite of a dozen rows, be it shown them ten times and more."""
 RECITED = 0.35
 """Seven of ten tokens are certain: from here on it is about single rows."""
 RECITED_PART = 0.3
@@ -186,6 +191,7 @@ def diagnose(snapshots: Sequence[Snapshot], run: Run) -> Diagnosis:
         _not_converging,
         _noisy,
         _still_falling,
+        _unclear,
         _plateau,
     ):
         if found := look(curve):
@@ -274,6 +280,11 @@ class _Curve:
         at = bisect_left(self.snapshots, step, key=lambda snapshot: snapshot.step)
         return self.snapshots[min(at, len(self.snapshots) - 1)].epoch
 
+    @property
+    def half_epoch(self) -> float:
+        """As part of the run."""
+        return 0.5 / self.run.epoch_count if self.run.epoch_count else 0.0
+
     def part(self, step: int) -> float:
         """How far into the run, from 0 to 1, as far as it has come."""
         return step / self.last.step
@@ -314,7 +325,8 @@ class _Curve:
         """Whether a fall that slows down like this leads to no good loss, however long it is. Of
         answers that do not follow from their inputs at least what all have in common is learned."""
         least = min(self.poor_loss, self.failed_loss)
-        return pace < 1 and end - gain * pace / (1 - pace) > least
+        is_little = pace < 1 and gain < HOPELESS * end
+        return is_little and end - gain * pace / (1 - pace) > least
 
     @property
     def is_getting_better(self) -> bool:
@@ -326,9 +338,12 @@ class _Curve:
 
     @property
     def is_going_down(self) -> bool:
-        """Whether the smoothed training loss is well below what it was a third before."""
+        """Whether the smoothed training loss is well below what it was a third before, by more
+        than two standard errors of such a difference."""
         course = smoothed([snapshot.mean_loss for snapshot in self.snapshots])
-        return course[-1] < (1 - WORTHWHILE_SHARE) * course[len(course) * 2 // 3]
+        before, end = course[len(course) * 2 // 3], course[-1]
+        error = self.noise * math.sqrt(2 * (1 - WEIGHT) / (1 + WEIGHT))
+        return before - end > max(WORTHWHILE_SHARE * before, 2 * error)
 
     @property
     def is_flat(self) -> bool:
@@ -528,22 +543,24 @@ def _overfitting(curve: _Curve) -> Diagnosis | None:
 
 def _by_heart(curve: _Curve) -> Diagnosis | None:
     """Without held-out examples: training loss gone, long before the end."""
-    if curve.held_out or curve.last.loss > COLLAPSED:
+    run = curve.run
+    is_few = 0 < run.example_count <= FEW_EXAMPLES and run.epoch_count >= MANY_EPOCHS
+    if curve.held_out or curve.last.loss > (COLLAPSED_OF_FEW if is_few else COLLAPSED):
         return None
     if curve.first.loss < RECITED:  # The base model could do it from the start.
         return None
     reached = curve.recited_from()
     if curve.part(reached.step) > 1 - RECITED_PART:
         return None
-    many = curve.run.epoch_count >= MANY_EPOCHS
     return Diagnosis(
         "overfitting",
-        "high" if many else "medium",
+        "high" if run.epoch_count >= MANY_EPOCHS else "medium",
         f"The training loss fell to {reached.loss:.3g} by step {reached.step} and went on to "
-        f"{curve.last.loss:.2g} by step {curve.last.step}, which is next to nothing.",
+        f"{curve.last.loss:.2g} by step {curve.last.step}, which is "
+        + ("next to nothing." if curve.last.loss <= COLLAPSED else "little."),
         "The rows are known by heart, word for word; what was learned after that helps with no "
         "new question. Nothing was held out, so the curve cannot show the harm itself.",
-        _epochs_advice(curve, reached.step) + (HOLD_OUT if _can_hold_out(curve.run) else ""),
+        _epochs_advice(curve, reached.step) + (HOLD_OUT if _can_hold_out(run) else ""),
         (
             Evidence(reached.step, reached.loss, "from here on mostly recited"),
             Evidence(curve.last.step, curve.last.loss, "last training loss"),
@@ -560,9 +577,8 @@ def _not_converging(curve: _Curve) -> Diagnosis | None:
     if not curve.run.is_over and not _has_settled(curve):
         return None
     if _has_hardly_begun(curve):
-        return _too_few_label_steps(curve)
-    if curve.last.step < LONG_ENOUGH:
-        return _too_few_steps(curve)
+        is_guessed = curve.is_label and curve.last.loss < curve.first.loss / 2
+        return _too_few_label_steps(curve) if is_guessed else _too_few_steps(curve)
     apart = curve.has_held_out and curve.last.loss < 0.8 * best.loss
     cause = (
         "The answers do not follow from their inputs: rows that contradict one another, shuffled "
@@ -575,9 +591,10 @@ def _not_converging(curve: _Curve) -> Diagnosis | None:
         )
     elif apart:
         cause += " The training loss falls below it as rows are learned by heart."
+    is_clear = not curve.is_flat and not curve.is_going_down
     return Diagnosis(
         "not_converging",
-        "medium" if not curve.is_flat and (best.loss > 2 * curve.poor_loss or apart) else "low",
+        "medium" if is_clear and (best.loss > 2 * curve.poor_loss or apart) else "low",
         _stuck(curve, best),
         cause,
         "Look at the dataset first: kamerton check names contradictions. If there is nothing "
@@ -587,9 +604,10 @@ def _not_converging(curve: _Curve) -> Diagnosis | None:
 
 
 def _has_hardly_begun(curve: _Curve) -> bool:
-    """Whether it is too early to say that labels cannot be learned."""
+    """Whether it is too early to say that answers cannot be learned."""
     is_short = 0 < curve.run.epoch_count <= LABEL_EPOCHS and curve.last.step < LABEL_STEPS
-    return curve.is_label and is_short and curve.last.loss < curve.first.loss / 2
+    is_learning = curve.last.loss < curve.first.loss / 2 or curve.is_going_down
+    return (is_short and is_learning) or curve.last.step < LONG_ENOUGH
 
 
 def _too_few_steps(curve: _Curve) -> Diagnosis:
@@ -597,7 +615,7 @@ def _too_few_steps(curve: _Curve) -> Diagnosis:
     return Diagnosis(
         "too_short",
         "low",
-        f"After {end.step} steps the {_what(curve)} is {end.loss:.3g}, which is high.",
+        f"After {end.step} steps the {_what(curve)} is {end.loss:.3g}.",
         "So few steps do not tell how low it can come.",
         "Train for more epochs. If the loss stays where it is, look at the dataset.",
         (Evidence(end.step, end.loss, f"last {_what(curve)}"),),
@@ -735,6 +753,12 @@ def _still_falling(curve: _Curve) -> Diagnosis | None:
     )
 
 
+def _unclear(curve: _Curve) -> Diagnosis | None:
+    """So few steps that an end and an accident look the same."""
+    is_few = curve.run.is_over and curve.last.step < LONG_ENOUGH and not curve.has_held_out
+    return _too_few_steps(curve) if is_few and curve.last.loss > RECITED else None
+
+
 def _plateau(curve: _Curve) -> Diagnosis | None:
     """It came to rest long before the end."""
     if curve.is_getting_better or (not curve.run.is_over and not _has_settled(curve)):
@@ -743,7 +767,7 @@ def _plateau(curve: _Curve) -> Diagnosis | None:
     saved = curve.run.epoch_count - curve.epoch_at(reached.step)
     if (
         curve.is_flat
-        or curve.part(reached.step) > RESTED_PART
+        or curve.part(reached.step) + curve.half_epoch > RESTED_PART
         or (curve.run.epoch_count and saved < SAVED_EPOCHS)
     ):
         return None
