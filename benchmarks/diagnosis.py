@@ -461,7 +461,7 @@ def draw(curves: Sequence[Curve]) -> None:
             marks = [(point.step, point.value, point.what) for point in diagnosis.evidence]
             title = f"{cause}: {diagnosis.pattern.replace('_', ' ')}"
             svg = curve_svg(curve.snapshots, title, marks)
-            (DOCS / f"diagnosis-{name}.svg").write_text(svg)
+            (DOCS / "pictures" / f"diagnosis-{name}.svg").write_text(svg)
 
 
 def main() -> int:

@@ -74,7 +74,8 @@ class Child:
 
     def __init__(self, module: str, log: Path) -> None:
         ours, theirs = socket.socketpair()
-        log.parent.mkdir(parents=True, exist_ok=True)
+        # Not its parents: a child that is late must not bring back a data folder that was removed.
+        log.parent.mkdir(exist_ok=True)
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],
