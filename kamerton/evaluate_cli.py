@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 """Prompts that wait for their answers together."""
-MOST_TOKENS = 512
-"""Of an answer."""
-LONGER = 1.5
-"""Than the longest right answer an answer may get."""
 _SEED = 0
 
 
@@ -138,9 +134,11 @@ def _candidates(client: Client, model: str) -> dict[Who, str]:
 
 
 def _most_tokens(client: Client, base: str, rows: Sequence[Example]) -> int:
-    """How long answers may get; longer than the right ones, so that wrong ones can be told."""
+    """How long answers may get."""
+    from kamerton.evaluation.asking import most_tokens
+
     longest = max((row.output for row in rows), key=len)
-    return min(MOST_TOKENS, int(LONGER * client.count_tokens(base, longest)) + 8)
+    return most_tokens(client.count_tokens(base, longest))
 
 
 class _Asking:
@@ -242,6 +240,7 @@ def _baseline(rows: Sequence[Example], asking: _Asking) -> Baseline:
 
 def _judged(card: Card, client: Client, name: str) -> Judged:
     """Of the answers that the card shows."""
+    from kamerton.evaluation.asking import MOST_TOKENS
     from kamerton.evaluation.judge import judge
 
     found = _candidates(client, name)

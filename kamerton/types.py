@@ -324,8 +324,6 @@ class Operation:
     done: bool = False
     cancelled: bool = False
     """Somebody asked for it to stop; it is over only when `done`."""
-    keep: bool = False
-    """When it is cancelled: whether the best step so far becomes the model."""
 
     @property
     def completed_steps(self) -> int:

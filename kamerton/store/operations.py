@@ -390,5 +390,4 @@ def _noun(session: Session, row: OperationRow, model: TunedModelRow) -> Operatio
         tuned_model=noun(session, model),
         done=row.done,
         cancelled=row.cancelled,
-        keep=row.keep,
     )

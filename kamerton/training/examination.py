@@ -10,6 +10,7 @@ from pathlib import Path
 from kamerton.card import Baseline, Card, Who
 from kamerton.errors import Cancelled, Paused
 from kamerton.evaluation import few_shot
+from kamerton.evaluation.asking import most_tokens
 from kamerton.evaluation.evaluate import baseline, card
 from kamerton.inference.torch_engine import TorchEngine
 from kamerton.inference.weights import LoadedBase
@@ -22,10 +23,6 @@ BASELINE_SECONDS = 1.0
 """Before the run, whose length nobody knows yet."""
 LEAST_SECONDS = 1.0
 """For the card of a run of a few seconds, of which a share would be too little."""
-MOST_TOKENS = 512
-"""Of an answer."""
-LONGER = 1.5
-"""Than the longest right answer an answer may get."""
 BEGUN = "examining"
 NO_ROWS = (
     "No report card: with fewer than 20 examples and no validation data, nothing was held out "
@@ -129,7 +126,7 @@ class _Candidates:
         self._go_on = go_on
         self._engine = TorchEngine(loaded=loaded)
         longest = max(len(loaded.renderer.answer(row.output)) for row in rows)
-        self._most = min(MOST_TOKENS, self._base.output_token_limit, int(LONGER * longest) + 8)
+        self._most = min(self._base.output_token_limit, most_tokens(longest))
 
     def answers(self, who: Who, prompts: Sequence[Sequence[Content]]) -> list[str]:
         adapter = self._adapter if who == "tuned" else None
