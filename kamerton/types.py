@@ -69,6 +69,8 @@ class BaseModel:
     warmup_steps: int = 0
     lora_rank: int = 8
     lora_alpha: int = 16
+    quantization: str = ""
+    """nf4: the weights are held in 4 bits, and so are those that adapters are trained on."""
 
     @property
     def context_tokens(self) -> int:
@@ -87,6 +89,13 @@ class Hyperparameters:
     warmup_steps: int = 0
     lora_rank: int = 8
     lora_alpha: int = 16
+    lora_dropout: float = 0.0
+    """Share of the inputs of each adapter that a training step leaves out."""
+    target_modules: tuple[str, ...] = ()
+    """Ends of the names of the layers that get an adapter; none means all linear ones but the
+    head."""
+    rslora: bool = False
+    """Scale by alpha / √rank instead of alpha / rank (Kalajdzievski, 2023, arXiv:2312.03732)."""
     seed: int = 0
 
 
