@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors.torch import load_file
 from transformers import DynamicCache
 
 from kamerton import errors
-from kamerton.errors import FailedPrecondition, KamertonError
-from kamerton.folders import is_whole
-from kamerton.inference import weights
+from kamerton.errors import KamertonError
+from kamerton.inference import lora, weights
 from kamerton.inference.pieces import Pieces
 from kamerton.inference.sampling import Answer, next_token
 from kamerton.inference.weights import LoadedBase
@@ -34,8 +31,6 @@ MAX_ROWS = 32
 """Candidates answered together; more wait their turn."""
 MAX_ADAPTERS = 64
 """Adapters kept beside the base; the one unused longest goes first."""
-BASE = "__base__"
-"""PEFT's name for no adapter."""
 
 OnChunk = Callable[[Chunk | KamertonError | None], None]
 """Gets an answer's chunks, or what went wrong; None when all is said."""
@@ -186,15 +181,8 @@ class Resident:
 
     def __init__(self, loaded: LoadedBase) -> None:
         self.loaded = loaded
-        self.model: Any = loaded.model
-        self._adapters: OrderedDict[Path, str] = OrderedDict()
-        self._count = 0
-
-    def name(self, adapter: Path | None) -> str:
-        return BASE if adapter is None else self._adapters[adapter]
-
-    def has_adapters(self) -> bool:
-        return bool(self._adapters)
+        lora.open_(loaded.model)
+        self._adapters: OrderedDict[Path, lora.Adapter] = OrderedDict()
 
     def hold(self, adapter: Path | None) -> None:
         """Make sure that an adapter is in memory. Raises FailedPrecondition when damaged."""
@@ -203,53 +191,22 @@ class Resident:
         if adapter in self._adapters:
             self._adapters.move_to_end(adapter)
             return
-        # All is read before anything is changed: the folder may be deleted at any moment.
-        config, tensors = _read(adapter)
+        read = lora.read(adapter, self.loaded.model)
         self.loaded.provenance.check(adapter)
-        # Never the same name twice, so that nothing of a forgotten adapter can be met again.
-        self._count += 1
-        name = f"adapter{self._count}"
-        if isinstance(self.model, PeftModel):
-            self.model.add_adapter(name, config)
-        else:
-            self.model = get_peft_model(self.model, config, adapter_name=name)
-        self._adapters[adapter] = name
-        try:
-            set_peft_model_state_dict(self.model, tensors, adapter_name=name)
-        except RuntimeError as error:  # Shapes that do not fit.
-            self.forget(adapter)
-            raise FailedPrecondition(
-                "The weights of this tuned model do not fit its base model. Tune it again."
-            ) from error
-        self.model.eval()
+        self._adapters[adapter] = read
         # A batch holds at most MAX_ROWS of them, so none that it needs is dropped here.
         while len(self._adapters) > MAX_ADAPTERS:
-            self.forget(next(iter(self._adapters)))
+            self._adapters.popitem(last=False)
 
     def forget(self, adapter: Path) -> None:
-        name = self._adapters.pop(adapter, None)
-        if name is None:
-            return
-        if self._adapters:
-            # PEFT counts one as active although each row names its own; it must not go.
-            self.model.set_adapter(next(iter(self._adapters.values())))
-            self.model.delete_adapter(name)
-        else:
-            self.model = self.model.unload()
+        self._adapters.pop(adapter, None)
 
-
-def _read(adapter: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
-    """Raises FailedPrecondition when the folder is not whole."""
-    try:
-        if is_whole(adapter):
-            config = LoraConfig.from_pretrained(str(adapter))
-            config.base_model_name_or_path = None  # PEFT would warn that ours is another name.
-            return config, load_file(adapter / "adapter_model.safetensors")
-    except (OSError, ValueError):
-        report()
-    raise FailedPrecondition(
-        "The weights of this tuned model are missing or damaged on disk. Tune it again."
-    )
+    def forward(self, adapters: Sequence[Path | None], **inputs: Any) -> torch.Tensor:
+        """[rows, tokens, vocabulary], where each row is answered with its own adapter."""
+        held = [None if path is None else self._adapters[path] for path in adapters]
+        with lora.adding(lora.serving(held)):
+            logits: torch.Tensor = self.loaded.model(**inputs).logits
+        return logits
 
 
 class _Decoder:
@@ -274,20 +231,16 @@ class _Decoder:
 
     def logits(self) -> torch.Tensor:
         """[rows, vocabulary] in float32, for the next token of each row."""
-        options: dict[str, Any] = {}
-        if self._resident.has_adapters():
-            options["adapter_names"] = [self._resident.name(path) for path in self._adapters]
-        output = self._resident.model(
+        logits = self._resident.forward(
+            self._adapters,
             input_ids=self._ids,
             attention_mask=self._mask,
             position_ids=self._positions,
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
-            **options,
         )
-        logits: torch.Tensor = output.logits[:, -1].float()
-        return logits
+        return logits[:, -1].float()
 
     def advance(self, kept: list[int], tokens: list[int]) -> None:
         """Go on with the rows at places `kept`, whose newest tokens are `tokens`."""

@@ -22,7 +22,7 @@ SNAPSHOTS = "snapshots.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's state, of all weights in one."""
 TOLD = "told.json"
-SECONDS, BEST, MICRO_BATCH = "seconds", "best", "micro_batch"
+SECONDS, BEST, MICRO_BATCH, LAYOUT = "seconds", "best", "micro_batch", "layout"
 CHECKPOINT_COST = 0.03
 """The share of a run's time that writing checkpoints may take."""
 CHECKPOINT_SECONDS = 30.0
@@ -89,12 +89,13 @@ class Checkpoints:
         start = time.monotonic()
         state = self._optimizer.state[self._adapter.flat]
         tensors = {moment: state[moment] for moment in MOMENTS}
+        tensors[LAYOUT] = torch.tensor(self._adapter.layout.fingerprint())
         tensors[SECONDS] = torch.tensor(progress.seconds, dtype=torch.float64)
         tensors[MICRO_BATCH] = torch.tensor(progress.micro_batch or 0)
         if progress.best is not None:
             tensors[BEST] = progress.best
         for name, parameter in self._adapter.parameters.items():
-            tensors[name] = parameter.detach().clone()  # A view cannot be saved.
+            tensors[name] = parameter.detach().clone(memory_format=torch.contiguous_format)
 
         def write(folder: Path) -> None:
             save_tensors(tensors, folder / CHECKPOINT)
@@ -130,11 +131,13 @@ class Checkpoints:
         if newest is None:
             return Progress()
         tensors = load_file(newest / CHECKPOINT)
+        if int(tensors.pop(LAYOUT, torch.zeros(()))) != self._adapter.layout.fingerprint():
+            return Progress()  # Of a version that laid the weights out in another order.
         flat = self._adapter.flat
         moments = {moment: tensors.pop(moment).to(flat.device) for moment in MOMENTS}
-        seconds = float(tensors.pop(SECONDS, torch.zeros(())))  # Older runs kept none.
+        seconds = float(tensors.pop(SECONDS))
         best = tensors.pop(BEST, None)
-        micro_batch = int(tensors.pop(MICRO_BATCH, torch.zeros(()))) or None
+        micro_batch = int(tensors.pop(MICRO_BATCH)) or None
         self._adapter.restore(tensors)
         progress = Progress(read_snapshots(newest), seconds, best, micro_batch)
         step = torch.tensor(float(progress.step))

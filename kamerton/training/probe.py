@@ -124,13 +124,9 @@ def main() -> None:
 
 
 def _measure(ask: Ask) -> Probe:
-    import torch
-
     from kamerton.inference import weights
 
     loaded = weights.load(ask.base_model, ask.device)
-    if loaded.is_small:
-        torch.set_num_threads(1)  # As the trainer does.
     bench = _Bench(loaded)
     bench.step(1, 16, 4)  # The first is slow.
     empty = bench.memory()
@@ -162,8 +158,7 @@ class _Bench:
         import torch
 
         from kamerton.training.adapter import Adapter
-        from kamerton.training.attention import FLAT_ROWS
-        from kamerton.training.steps import Gradients
+        from kamerton.training.together import Together
 
         base = loaded.base_model
         self._loaded = loaded
@@ -172,8 +167,7 @@ class _Bench:
             loaded,
             Hyperparameters(1, 1, 0.0, 0.0, lora_rank=base.lora_rank, lora_alpha=base.lora_alpha),
         )
-        loaded.model.set_attn_implementation(FLAT_ROWS)
-        self._gradients = Gradients(loaded)
+        self._together = Together(loaded)
         self._optimizer = torch.optim.AdamW([self._adapter.flat], lr=0.0, weight_decay=0.0)
 
     def step(self, rows: int, length: int, learned: int) -> float:
@@ -181,8 +175,7 @@ class _Bench:
         from kamerton.training.steps import add_gradients, update
 
         start = time.perf_counter()
-        batch = self._batch(rows, length, learned)
-        add_gradients(self._gradients, self._adapter.flat, [batch], 1)
+        add_gradients(self._together, self._adapter, [self._rows(rows, length, learned)], 1)
         update(self._adapter.flat, self._optimizer, 1)
         self._wait()
         return time.perf_counter() - start
@@ -190,7 +183,7 @@ class _Bench:
     def measure(self, rows: int, length: int, learned: int) -> float:
         """Seconds of the loss alone."""
         start = time.perf_counter()
-        self._gradients.loss(self._batch(rows, length, learned))
+        self._together.loss(self._adapter, self._rows(rows, length, learned))
         return time.perf_counter() - start
 
     def memory(self) -> int:
@@ -205,13 +198,10 @@ class _Bench:
         if self._loaded.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def _batch(self, rows: int, length: int, learned: int) -> Any:
-        from kamerton.training.batches import collate
-
-        words = self._loaded.model.config.vocab_size
+    def _rows(self, rows: int, length: int, learned: int) -> list[Row]:
+        words = self._loaded.model.config.get_text_config().vocab_size
         ids = [array("i", self._random.choices(range(words), k=length)) for _ in range(rows)]
-        spans = ((length - learned, length),)
-        return collate([Row(row, spans) for row in ids], self._loaded.device)
+        return [Row(row, ((length - learned, length),)) for row in ids]
 
 
 def _fit(

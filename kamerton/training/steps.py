@@ -10,11 +10,9 @@ from collections.abc import Sequence
 import torch
 
 from kamerton.errors import FailedPrecondition
-from kamerton.inference.weights import LoadedBase
-from kamerton.training import batches
-from kamerton.training.batches import Batch
-from kamerton.training.gemma3 import Decoder, can_step
+from kamerton.training.adapter import Adapter
 from kamerton.training.rows import Row, grouped
+from kamerton.training.together import Together
 from kamerton.types import Hyperparameters
 
 NOT_FINITE = "NOT_FINITE"
@@ -28,86 +26,43 @@ def learning_rate(step: int, hyperparameters: Hyperparameters) -> float:
     return hyperparameters.peak_learning_rate * min(1.0, step / (warmup + 1))
 
 
-def mean_loss(loaded: LoadedBase, batch: Batch) -> torch.Tensor:
-    """Cross-entropy in nats, averaged over the learned tokens of the batch."""
-    return torch.nn.functional.cross_entropy(logits(loaded, batch), batch.targets)
-
-
-def logits(loaded: LoadedBase, batch: Batch) -> torch.Tensor:
-    """[A, vocabulary] in float32: the head runs only where a learned token is predicted."""
-    output = loaded.model(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        use_cache=False,
-        logits_to_keep=batch.predictors,
-        lengths=batch.lengths,
-    )
-    found: torch.Tensor = output.logits[0].float()
-    return found
-
-
-class Gradients:
-    """Loss and gradients of a batch, in the fastest way there is for a base model."""
-
-    def __init__(self, loaded: LoadedBase) -> None:
-        self._loaded = loaded
-        self._decoder: Decoder | None = None
-
-    def add(self, batch: Batch) -> float:
-        """Add the gradients of a batch to the adapter's; its loss, as `mean_loss` has it."""
-        if can_step(self._loaded, batch):
-            return self._by_hand().step(batch)
-        loss = mean_loss(self._loaded, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
-
-    def loss(self, batch: Batch) -> float:
-        """The loss alone; no gradient changes."""
-        if can_step(self._loaded, batch):
-            return self._by_hand().loss(batch)
-        with torch.no_grad():
-            return float(mean_loss(self._loaded, batch))
-
-    def _by_hand(self) -> Decoder:
-        self._decoder = self._decoder or Decoder(self._loaded)
-        return self._decoder
-
-
 class HeldOut:
     """Examples that a run is measured with."""
 
-    def __init__(self, rows: Sequence[Row], gradients: Gradients, device: torch.device) -> None:
-        self._gradients = gradients
+    def __init__(self, rows: Sequence[Row], together: Together, adapter: Adapter) -> None:
+        self._together = together
+        self._adapter = adapter
         groups = grouped([len(row.ids) for row in rows])
-        self._batches = [batches.collate([rows[i] for i in group], device) for group in groups]
+        self._groups = [[rows[i] for i in group] for group in groups]
 
     def loss(self) -> float:
         """The mean in nats over all their learned tokens."""
-        counts = [len(batch.targets) for batch in self._batches]
-        losses = map(self._gradients.loss, self._batches)
-        total: float = sum(loss * count for loss, count in zip(losses, counts, strict=True))
-        return total / sum(counts)
+        total = count = 0.0
+        for rows in self._groups:
+            learned = sum(row.learned for row in rows)
+            total += learned * self._together.loss(self._adapter, rows)
+            count += learned
+        return total / count
 
 
 def add_gradients(
-    gradients: Gradients, weights: torch.nn.Parameter, parts: Sequence[Batch], step: int
+    together: Together, adapter: Adapter, parts: Sequence[Sequence[Row]], step: int
 ) -> float:
-    """Put the gradients of a batch, which may come in parts, into `weights`; its loss.
+    """Put the gradients of a batch, which may come in parts, into an adapter; its loss.
 
     Each part counts by its learned tokens, so that the parts make no difference.
     """
-    assert weights.grad is not None
-    weights.grad.zero_()
     if len(parts) == 1:
-        loss = gradients.add(parts[0])
+        loss = together.gradients(adapter, parts[0], step)
     else:
-        count, loss, whole = sum(len(part.targets) for part in parts), 0.0, weights.grad.clone()
-        for part in parts:
-            weights.grad.zero_()
-            share = len(part.targets) / count
-            loss += share * gradients.add(part)
-            whole.add_(weights.grad, alpha=share)
-        weights.grad.copy_(whole)
+        assert adapter.flat.grad is not None
+        learned = [sum(row.learned for row in part) for part in parts]
+        loss, whole = 0.0, torch.zeros_like(adapter.flat.grad)
+        for part, count in zip(parts, learned, strict=True):
+            share = count / sum(learned)
+            loss += share * together.gradients(adapter, part, step)
+            whole.add_(adapter.flat.grad, alpha=share)
+        adapter.flat.grad.copy_(whole)
     if not math.isfinite(loss):
         raise not_finite("loss", loss, step)
     return loss

@@ -18,19 +18,17 @@ from kamerton.errors import FailedPrecondition, ResourceExhausted
 from kamerton.inference import weights
 from kamerton.inference.weights import LoadedBase
 from kamerton.interfaces import OnEvent, OnSnapshot
-from kamerton.training import batches, rows, stopping
+from kamerton.training import rows, stopping
 from kamerton.training.adapter import Adapter
-from kamerton.training.attention import FLAT_ROWS
 from kamerton.training.checkpoints import TOLD, Checkpoints, Told, read_snapshots, write_snapshots
 from kamerton.training.curve import smooth_next
 from kamerton.training.hyperparameters import epoch_ends, epoch_of, measured_steps, total_steps
 from kamerton.training.meter import Meter
 from kamerton.training.outcome import Outcome
-from kamerton.training.proof import Proof
+from kamerton.training.proof import prove
 from kamerton.training.rows import Row
 from kamerton.training.steps import (
     NOT_FINITE,
-    Gradients,
     HeldOut,
     add_gradients,
     learning_rate,
@@ -38,6 +36,7 @@ from kamerton.training.steps import (
     peak_memory,
     update,
 )
+from kamerton.training.together import Together
 from kamerton.types import (
     EARLY_STOPPING,
     NO_BUDGET,
@@ -74,6 +73,7 @@ def train(
     on_snapshot: OnSnapshot,
     *,
     loaded: LoadedBase | None = None,
+    together: Together | None = None,
     parent: Path | None = None,
     held_out: Sequence[Example] = (),
     limits: Limits = NO_LIMITS,
@@ -83,10 +83,10 @@ def train(
 
     Works in `directory`, which must exist; a run that died is resumed from the newest whole
     checkpoint there, on the same loss trajectory. `parent` is the adapter to start from, `loaded`
-    the base model where the caller keeps it warm. `held_out` are examples to measure with: the
-    adapter has the weights of the step at which their loss was lowest. Without them it has the
-    last ones. `read_outcome` of the folder says which, and why a run ended early. The adapters of
-    the epochs are beside it, in `epochs`.
+    the base model where the caller keeps it warm, `together` what runs on it share. `held_out` are
+    examples to measure with: the adapter has the weights of the step at which their loss was
+    lowest. Without them it has the last ones. `read_outcome` of the folder says which, and why a
+    run ended early. The adapters of the epochs are beside it, in `epochs`.
 
     Raises FailedPrecondition when there is nothing to learn in an example, when the budget allows
     no step, at the first step whose loss, gradient or weights are not finite, and when the adapter
@@ -98,32 +98,27 @@ def train(
         for snapshot in read_snapshots(finished):
             on_snapshot(snapshot)
         return finished
-    loaded = loaded or weights.load(base_model)
+    if together is None:
+        together = Together(loaded or weights.load(base_model))
+    loaded = together.loaded
     began = time.monotonic()
     adapter = Adapter(loaded, hyperparameters)
-    attention = loaded.model.config._attn_implementation
-    loaded.model.set_attn_implementation(FLAT_ROWS)
-    try:
-        if parent is not None:
-            adapter.continue_from(parent)
-        run = _Run(
-            loaded, adapter, examples, held_out, hyperparameters, limits, directory, began, on_event
-        )
-        outcome = run.go(on_snapshot)
+    if parent is not None:
+        adapter.continue_from(parent)
+    run = _Run(
+        together, adapter, examples, held_out, hyperparameters, limits, directory, began, on_event
+    )
+    outcome = run.go(on_snapshot)
 
-        def write(folder: Path) -> None:
-            adapter.save(folder)
-            loaded.provenance.write(folder)
-            write_snapshots(folder, run.snapshots)
-            outcome.write(folder)
+    def write(folder: Path) -> None:
+        adapter.save(folder)
+        loaded.provenance.write(folder)
+        write_snapshots(folder, run.snapshots)
+        outcome.write(folder)
 
-        folders.publish(directory / CANDIDATE, write)
-        run.keep_epochs()
-        proof = Proof(loaded, run.first_row)
-    finally:
-        loaded.model.set_attn_implementation(attention)
-        adapter.remove()
-    proof.check(directory / CANDIDATE)
+    folders.publish(directory / CANDIDATE, write)
+    run.keep_epochs()
+    prove(together, adapter, run.first_row, directory / CANDIDATE)
     shutil.rmtree(finished, ignore_errors=True)  # A damaged one.
     os.rename(directory / CANDIDATE, finished)
     folders.sync(directory)
@@ -136,7 +131,7 @@ class _Run:
 
     def __init__(
         self,
-        loaded: LoadedBase,
+        together: Together,
         adapter: Adapter,
         examples: Sequence[Example],
         held_out: Sequence[Example],
@@ -146,6 +141,7 @@ class _Run:
         began: float,
         on_event: OnEvent,
     ) -> None:
+        loaded = together.loaded
         context = loaded.base_model.context_tokens
         self._rows = rows.encode_all(loaded.renderer, examples, context)
         _check(self._rows)
@@ -156,8 +152,8 @@ class _Run:
         self._early_stopping = limits.early_stopping
         self._on_event = on_event
         self._total = total_steps(len(self._rows), hyperparameters)
-        self._gradients = Gradients(loaded)
-        self._held_out = HeldOut(measured, self._gradients, loaded.device) if measured else None
+        self._together = together
+        self._held_out = HeldOut(measured, together, adapter) if measured else None
         self._has_seconds = limits.budget.max_seconds is not None
         self._meter = Meter(
             limits.budget,
@@ -190,6 +186,11 @@ class _Run:
 
     def go(self, on_snapshot: OnSnapshot) -> Outcome:
         """Take the steps that are left, and put the weights to keep into the adapter."""
+        tokens = self._hyperparameters.epoch_count * sum(len(row.ids) for row in self._rows)
+        with self._together.running(tokens):
+            return self._go(on_snapshot)
+
+    def _go(self, on_snapshot: OnSnapshot) -> Outcome:
         progress = self._progress
         if progress.step:
             self._on_event("resumed", f"Goes on after step {progress.step}.", progress.step)
@@ -297,8 +298,7 @@ class _Run:
             most = self._progress.micro_batch or len(chosen)
             parts = [chosen[at : at + most] for at in range(0, len(chosen), most)]
             try:
-                collated = [batches.collate(part, self._device) for part in parts]
-                return add_gradients(self._gradients, self._adapter.flat, collated, step)
+                return add_gradients(self._together, self._adapter, parts, step)
             except Exception as error:
                 if not weights.is_out_of_memory(error):
                     raise

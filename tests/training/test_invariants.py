@@ -27,13 +27,13 @@ from kamerton.inference import weights
 from kamerton.inference.catalog import EMBEDDED
 from kamerton.inference.torch_engine import TorchEngine
 from kamerton.inference.weights import LoadedBase
-from kamerton.training import checkpoints, rows, steps
+from kamerton.training import checkpoints, gemma3, rows, steps
 from kamerton.training import train as training
 from kamerton.training.adapter import Adapter
-from kamerton.training.attention import FLAT_ROWS
-from kamerton.training.batches import Batch, collate
+from kamerton.training.batches import Batch
 from kamerton.training.checkpoints import Checkpoints
 from kamerton.training.outcome import read_outcome
+from kamerton.training.together import Together
 from kamerton.training.train import Limits
 from kamerton.types import Content, EarlyStopping, Example, Hyperparameters, Snapshot
 
@@ -286,20 +286,20 @@ def test_a_batch_across_an_epochs_border_has_the_rows_of_both(
 ) -> None:
     """Seen at the model's door: every example as often as there are epochs, none in between."""
     seen: list[list[str]] = []
-    honest = steps.Gradients.add
+    honest = gemma3.Decoder.step
 
-    def watched(gradients: steps.Gradients, batch: Batch) -> float:
+    def watched(decoder: gemma3.Decoder, batch: Batch, *others: Any, **more: Any) -> list[float]:
         ends = torch.tensor(batch.lengths).cumsum(0).tolist()
         starts = [0, *ends[:-1]]
-        ids = batch.input_ids[0].tolist()
+        ids = batch.input_ids.tolist()
         texts = [base.renderer.text(ids[a:b]) for a, b in zip(starts, ends, strict=True)]
-        assert batch.input_ids[0, starts].tolist() == [base.renderer.bos] * len(starts)
+        assert batch.input_ids[starts].tolist() == [base.renderer.bos] * len(starts)
         assert ids.count(base.renderer.bos) == len(starts)
-        assert batch.position_ids[0, starts].tolist() == [0] * len(starts)
+        assert batch.position_ids[starts].tolist() == [0] * len(starts)
         seen.append(texts)
-        return honest(gradients, batch)
+        return honest(decoder, batch, *others, **more)
 
-    monkeypatch.setattr(steps.Gradients, "add", watched)
+    monkeypatch.setattr(gemma3.Decoder, "step", watched)
     made = run(base, tmp_path / "run")
     assert [len(texts) for texts in seen] == [6, 6, 6, 6, 6, 2]
     assert [s.epoch for s in made.snapshots] == [1, 1, 2, 2, 2, 2]
@@ -319,7 +319,7 @@ def test_a_run_is_what_stock_modules_do(
     """Each loss and gradient norm of all steps: rows without padding, warm-up, clipping, the
     batch across the border, the short one at the end."""
     if kind == "lean":
-        monkeypatch.setattr(steps, "can_step", lambda loaded, batch: False)
+        monkeypatch.setattr(gemma3, "can_step", lambda loaded: False)
     adapter = stock_adapter(base, tmp_path / "stock")
     expected = stock_run(base, adapter, ACROSS)
     made = run(base, tmp_path / "run", parent=adapter)
@@ -347,34 +347,28 @@ def test_parts_and_order_of_a_batch_change_nothing(
     base: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     if kind == "lean":
-        monkeypatch.setattr(steps, "can_step", lambda loaded, batch: False)
+        monkeypatch.setattr(gemma3, "can_step", lambda loaded: False)
     stock = stock_adapter(base, tmp_path / "stock")
     adapter = Adapter(base, ACROSS)
-    base.model.set_attn_implementation(FLAT_ROWS)
-    try:
-        adapter.restore(load_file(stock / WEIGHTS))
-        gradients = steps.Gradients(base)
-        batch = rows.encode_all(base.renderer, ROWS[9:], 512)
+    adapter.restore(load_file(stock / WEIGHTS))
+    together = Together(base)
+    batch = rows.encode_all(base.renderer, ROWS[9:], 512)
 
-        def of(*parts: Sequence[rows.Row]) -> tuple[float, float]:
-            collated = [collate(part, base.device) for part in parts]
-            loss = steps.add_gradients(gradients, adapter.flat, collated, 1)
-            assert adapter.flat.grad is not None
-            return loss, adapter.flat.grad.norm().item()
+    def of(*parts: Sequence[rows.Row]) -> tuple[float, float]:
+        loss = steps.add_gradients(together, adapter, parts, 1)
+        assert adapter.flat.grad is not None
+        return loss, adapter.flat.grad.norm().item()
 
-        whole = of(batch)
-        assert len({row.learned for row in batch}) > 2
-        for other in (
-            of(batch[::-1]),
-            of([*batch[3:], *batch[:3]]),
-            of(batch[:1], batch[1:]),
-            of(batch[:3], batch[3:5], batch[5:]),
-            of(*([row] for row in batch)),
-        ):
-            assert other == pytest.approx(whole, rel=1e-4)
-    finally:
-        base.model.set_attn_implementation("sdpa")
-        adapter.remove()
+    whole = of(batch)
+    assert len({row.learned for row in batch}) > 2
+    for other in (
+        of(batch[::-1]),
+        of([*batch[3:], *batch[:3]]),
+        of(batch[:1], batch[1:]),
+        of(batch[:3], batch[3:5], batch[5:]),
+        of(*([row] for row in batch)),
+    ):
+        assert other == pytest.approx(whole, rel=1e-4)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 4])
@@ -404,17 +398,19 @@ def no_room_for(
     monkeypatch: pytest.MonkeyPatch, most: int, error: Callable[[], Exception]
 ) -> list[int]:
     """Batches of more than `most` rows fail half-way; the list gets the sizes that were tried."""
-    honest = steps.Gradients.add
+    honest = Together.gradients
     tried: list[int] = []
 
-    def add(gradients: steps.Gradients, batch: Batch) -> float:
-        tried.append(len(batch.lengths))
-        loss = honest(gradients, batch)  # What it has added by then must not count.
-        if len(batch.lengths) > most:
+    def gradients(
+        together: Together, adapter: Adapter, rows: Sequence[rows.Row], step: int = 0
+    ) -> float:
+        tried.append(len(rows))
+        loss = honest(together, adapter, rows, step)  # What it has added by then must not count.
+        if len(rows) > most:
             raise error()
         return loss
 
-    monkeypatch.setattr(steps.Gradients, "add", add)
+    monkeypatch.setattr(Together, "gradients", gradients)
     return tried
 
 
@@ -484,7 +480,7 @@ def poison_loss(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
         honest(*arguments)
         return value
 
-    at_fourth_call(monkeypatch, steps.Gradients, "add", wrong)
+    at_fourth_call(monkeypatch, Together, "gradients", wrong)
 
 
 def poison_gradient(monkeypatch: pytest.MonkeyPatch, value: float) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Internal, KamertonError
-from kamerton.inference import weights
+from kamerton.inference import attention, weights
 from kamerton.inference.catalog import EMBEDDED
 from kamerton.inference.weights import LoadedBase
 from kamerton.training import proof
@@ -56,7 +56,7 @@ def refused(base: LoadedBase, folder: Path, hyperparameters: Hyperparameters = T
     after = base.model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert base.model.config._attn_implementation == "sdpa"
+    assert base.model.config._attn_implementation == attention.NAME
     failure = failure_of(failed.value)
     assert failure.kind == "Internal" and failure.message
     return failure.reason

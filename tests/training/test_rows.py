@@ -117,7 +117,7 @@ def test_what_is_announced_is_what_is_trained(loaded: LoadedBase) -> None:
     measuring = rows.measuring(loaded.renderer, CONTEXT)
     counts = measuring.measure(examples)
     encoded = rows.encode_all(loaded.renderer, examples, CONTEXT)
-    batch = collate(encoded, loaded.device)
+    batch = collate([encoded], loaded.device)
     assert sum(count.answer for count in counts) == len(batch.targets)
     assert sum(count.prompt + count.answer for count in counts) == sum(
         len(row.ids) for row in encoded

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from kamerton import folders
 from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Cancelled, FailedPrecondition
+from kamerton.inference import attention
 from kamerton.inference.weights import LoadedBase
 from kamerton.training import checkpoints, steps
 from kamerton.training.adapter import Adapter
-from kamerton.training.attention import FLAT_ROWS
-from kamerton.training.batches import Batch, collate
+from kamerton.training.batches import collate
 from kamerton.training.checkpoints import Checkpoints, Progress
-from kamerton.training.gemma3 import Decoder, can_step
 from kamerton.training.hyperparameters import choose, total_steps
 from kamerton.training.rows import Row, encode, rows_of_step
-from kamerton.training.steps import mean_loss
+from kamerton.training.switches import Switches
+from kamerton.training.together import Together
 from kamerton.training.train import train
 from kamerton.types import Content, Example, Hyperparameters, Snapshot
 
@@ -43,14 +44,6 @@ CHAT = Example(
     ),
     "six",
 )
-
-
-@pytest.fixture
-def flat(loaded: LoadedBase) -> Iterator[LoadedBase]:
-    """The base as a run has it."""
-    loaded.model.set_attn_implementation(FLAT_ROWS)
-    yield loaded
-    loaded.model.set_attn_implementation("sdpa")
 
 
 def run(
@@ -88,7 +81,7 @@ def rows(loaded: LoadedBase, step: int) -> list[Row]:
     return [encode(loaded.renderer, EXAMPLES[index], 512) for index in chosen]
 
 
-def stock_loss(loaded: LoadedBase, batch: list[Row]) -> torch.Tensor:
+def stock_loss(model: Any, batch: list[Row]) -> torch.Tensor:
     """The same by the book: each row alone, stock attention, labels of -100 on what is read."""
     total, count = torch.tensor(0.0), 0
     for row in batch:
@@ -96,7 +89,7 @@ def stock_loss(loaded: LoadedBase, batch: list[Row]) -> torch.Tensor:
         labels = torch.full_like(ids, -100)
         for start, end in row.spans:
             labels[:, start:end] = ids[:, start:end]
-        total = total + loaded.model(input_ids=ids, labels=labels).loss * row.learned
+        total = total + model(input_ids=ids, labels=labels).loss * row.learned
         count += row.learned
     return total / count
 
@@ -111,7 +104,7 @@ def test_a_snapshot_for_every_step(loaded: LoadedBase, tmp_path: Path) -> None:
 
 def test_the_first_loss_is_the_base_models_loss(loaded: LoadedBase, tmp_path: Path) -> None:
     with torch.no_grad():
-        expected = stock_loss(loaded, rows(loaded, 1)).item()
+        expected = stock_loss(loaded.model, rows(loaded, 1)).item()
     _, snapshots = run(loaded, tmp_path / "run")
     assert snapshots[0].mean_loss == pytest.approx(expected, rel=1e-5)
 
@@ -138,27 +131,35 @@ def gradients(
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and the gradient of every matrix of a fresh adapter that is not at its start."""
     adapter = Adapter(loaded, STEPS)
-    collated = collate(batch, loaded.device)
     torch.manual_seed(0)
-    try:
-        with torch.no_grad():  # B begins at zero, where A has no gradient.
-            for name, parameter in adapter.parameters.items():
-                if "lora_B" in name:
-                    parameter.normal_(std=0.1)
-        if kind == "by hand":
-            assert can_step(loaded, collated)
-            loss = Decoder(loaded).step(collated)
-        else:
-            loaded.model.set_attn_implementation("eager" if kind == "stock" else FLAT_ROWS)
-            graph = stock_loss(loaded, batch) if kind == "stock" else mean_loss(loaded, collated)
-            graph.backward()  # type: ignore[no-untyped-call]
-            loss = graph.item()
-        return loss, {
-            n: p.grad.clone() for n, p in adapter.parameters.items() if p.grad is not None
-        }
-    finally:
-        loaded.model.set_attn_implementation("sdpa")
-        adapter.remove()
+    for name, parameter in adapter.parameters.items():
+        if "lora_B" in name:  # It begins at zero, where A has no gradient.
+            parameter.normal_(std=0.1)
+    if kind == "stock":
+        return stock_gradients(loaded, adapter, batch)
+    loss = Together(loaded, Switches(by_hand=kind == "by hand")).gradients(adapter, batch)
+    assert adapter.flat.grad is not None
+    return loss, adapter.layout.parameters(adapter.flat.grad)
+
+
+def stock_gradients(
+    loaded: LoadedBase, adapter: Adapter, batch: list[Row]
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """By stock PEFT, of the same weights."""
+    model = AutoModelForCausalLM.from_pretrained(loaded.base_model.weights, dtype=torch.float32)
+    peft = get_peft_model(
+        model,
+        LoraConfig(
+            r=STEPS.lora_rank, lora_alpha=STEPS.lora_alpha,
+            target_modules="all-linear", task_type="CAUSAL_LM",
+        ),
+    )  # fmt: skip
+    set_peft_model_state_dict(peft, {n: p.contiguous() for n, p in adapter.parameters.items()})
+    loss = stock_loss(peft, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    named = dict(peft.named_parameters())
+    stock = {n: named[n.replace(".weight", ".default.weight")].grad for n in adapter.parameters}
+    return loss.item(), stock
 
 
 def long_row(loaded: LoadedBase, row: Row) -> Row:
@@ -170,37 +171,30 @@ def long_row(loaded: LoadedBase, row: Row) -> Row:
     return Row(longer + answer, ((len(longer), len(longer) + len(answer)),))
 
 
-def test_an_unlearned_turn_carries_no_loss(flat: LoadedBase) -> None:
-    batch = collate([encode(flat.renderer, CHAT, 512)], flat.device)
+def test_an_unlearned_turn_carries_no_loss(loaded: LoadedBase) -> None:
+    batch = collate([[encode(loaded.renderer, CHAT, 512)]], loaded.device)
     targets = batch.targets.tolist()
-    assert flat.renderer.text(targets) == "twosix"
-    assert targets.count(flat.renderer.end_of_turn) == 2
+    assert loaded.renderer.text(targets) == "twosix"
+    assert targets.count(loaded.renderer.end_of_turn) == 2
 
 
 @pytest.mark.parametrize("kind", ["by hand", "lean"])
-def test_the_loss_alone_is_the_loss_of_a_step(
-    loaded: LoadedBase, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_the_loss_alone_is_the_loss_of_a_step(loaded: LoadedBase, kind: str) -> None:
     adapter = Adapter(loaded, STEPS)
-    loaded.model.set_attn_implementation(FLAT_ROWS)
-    try:
-        monkeypatch.setattr(steps, "can_step", lambda loaded, batch: kind == "by hand")
-        batch = collate([*rows(loaded, 1), encode(loaded.renderer, CHAT, 512)], loaded.device)
-        gradients = steps.Gradients(loaded)
-        alone = gradients.loss(batch)
-        assert not any(p.grad.any() for p in adapter.parameters.values() if p.grad is not None)
-        assert alone == pytest.approx(gradients.add(batch), rel=1e-6)
-    finally:
-        loaded.model.set_attn_implementation("sdpa")
-        adapter.remove()
+    together = Together(loaded, Switches(by_hand=kind == "by hand"))
+    batch = [*rows(loaded, 1), encode(loaded.renderer, CHAT, 512)]
+    alone = together.loss(adapter, batch)
+    assert adapter.flat.grad is not None and not adapter.flat.grad.any()
+    assert alone == pytest.approx(together.gradients(adapter, batch), rel=1e-6)
 
 
-def test_the_order_of_rows_in_a_batch_changes_nothing(flat: LoadedBase) -> None:
-    batch = rows(flat, 1)
-    with torch.no_grad():
-        forward = mean_loss(flat, collate(batch, flat.device))
-        backward = mean_loss(flat, collate(batch[::-1], flat.device))
-    torch.testing.assert_close(forward, backward, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("kind", ["by hand", "lean"])
+def test_the_order_of_rows_in_a_batch_changes_nothing(loaded: LoadedBase, kind: str) -> None:
+    adapter = Adapter(loaded, STEPS)
+    together = Together(loaded, Switches(by_hand=kind == "by hand"))
+    batch = rows(loaded, 1)
+    forward, backward = together.loss(adapter, batch), together.loss(adapter, batch[::-1])
+    assert forward == pytest.approx(backward, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_bytes(loaded: LoadedBase, tmp_path: Path) -> None:
@@ -237,7 +231,7 @@ def test_a_finished_run_is_not_trained_again(
 ) -> None:
     """The adapter was published, and then whoever was to be told died."""
     adapter, expected = run(loaded, tmp_path / "run")
-    monkeypatch.setattr(steps.Gradients, "add", None)
+    monkeypatch.setattr(Together, "gradients", None)
     again, snapshots = run(loaded, tmp_path / "run")
     assert (again, snapshots) == (adapter, expected)
 
@@ -290,7 +284,7 @@ def test_the_base_comes_back_as_it_was(loaded: LoadedBase, tmp_path: Path) -> No
     after = dict(loaded.model.named_parameters())
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert loaded.model.config._attn_implementation == "sdpa"
+    assert loaded.model.config._attn_implementation == attention.NAME
 
 
 def test_a_child_starts_from_its_parent(loaded: LoadedBase, tmp_path: Path) -> None:
@@ -331,15 +325,15 @@ def test_stopping_early_keeps_what_was_learned(loaded: LoadedBase, tmp_path: Pat
 def test_what_is_not_finite_stops_the_run_at_that_step(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: float
 ) -> None:
-    honest = steps.Gradients.add
+    honest = Together.gradients
     calls = 0
 
-    def poisoned(gradients: steps.Gradients, batch: Batch) -> float:
+    def poisoned(together: Together, *arguments: Any) -> float:
         nonlocal calls
         calls += 1
-        return honest(gradients, batch) * (poison if calls == 3 else 1.0)
+        return honest(together, *arguments) * (poison if calls == 3 else 1.0)
 
-    monkeypatch.setattr(steps.Gradients, "add", poisoned)
+    monkeypatch.setattr(Together, "gradients", poisoned)
     snapshots: list[Snapshot] = []
     with pytest.raises(FailedPrecondition, match=r"loss became (nan|inf) at step 3"):
         train(

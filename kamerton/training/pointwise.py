@@ -1,0 +1,136 @@
+"""What a Gemma 3 layer does between its matrix products, forward and backward.
+
+Plain functions of tensors, so that they run as they are or compiled: then each is one pass over
+its tensors. Sums are in float32 whatever the tensors are in.
+
+Shapes: T tokens, H hidden, k heads, d head size, I inner size of the feed-forward part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def norm(x: Tensor, gain: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """x / rms(x) · gain over the last dimension (Zhang and Sennrich, 2019), and 1 / rms(x)."""
+    wide = x.float()
+    inverse = wide.square().mean(-1, keepdim=True).add(epsilon).rsqrt()
+    return (wide * inverse * gain).to(x.dtype), inverse
+
+
+def norm_back(gradient: Tensor, x: Tensor, inverse: Tensor, gain: Tensor) -> Tensor:
+    wide = gradient.float() * gain
+    normal = x.float() * inverse
+    along = (wide * normal).mean(-1, keepdim=True)
+    return ((wide - normal * along) * inverse).to(gradient.dtype)
+
+
+def join(
+    x: Tensor, branch: Tensor, gain: Tensor, next_gain: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A branch is normed and added to the stream x, which is normed for the next one: the stream,
+    1 / rms of the branch, what goes into the next branch, 1 / rms of the stream."""
+    added, inverse = norm(branch, gain, epsilon)
+    stream = x + added
+    into, stream_inverse = norm(stream, next_gain, epsilon)
+    return stream, inverse, into, stream_inverse
+
+
+def join_back(
+    onward: Tensor,
+    into: Tensor,
+    stream: Tensor,
+    stream_inverse: Tensor,
+    next_gain: Tensor,
+    branch: Tensor,
+    inverse: Tensor,
+    gain: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the stream before the branch was added, and of the branch; `onward` and `into`
+    are those of the stream after it and of what went into the next branch."""
+    whole = onward + norm_back(into, stream, stream_inverse, next_gain)
+    return whole, norm_back(whole, branch, inverse, gain)
+
+
+def turn(
+    x: Tensor, gain: Tensor, cos: Tensor, sin: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys [T, k, d] normed and turned by their places; 1 / rms. `cos` and `sin` are
+    [T, 1, d], the sines of the first half negative; `gain` is [k, d]."""
+    wide = x.float()
+    inverse = wide.square().mean(-1, keepdim=True).add(epsilon).rsqrt()
+    normal = wide * inverse * gain
+    return (normal * cos + _swapped(normal) * sin).to(x.dtype), inverse
+
+
+def turn_back(
+    gradient: Tensor, x: Tensor, inverse: Tensor, gain: Tensor, cos: Tensor, sin: Tensor
+) -> Tensor:
+    wide = gradient.float()
+    wide = (wide * cos + _swapped(wide * sin)) * gain
+    normal = x.float() * inverse
+    along = (wide * normal).mean(-1, keepdim=True)
+    return ((wide - normal * along) * inverse).to(gradient.dtype)
+
+
+def gate(both: Tensor) -> Tensor:
+    """Gate and lifted [T, 2 I] to gelu(gate) · lifted [T, I]."""
+    gated, lifted = both.chunk(2, dim=-1)
+    return functional.gelu(gated, approximate="tanh") * lifted
+
+
+def gate_back(gradient: Tensor, both: Tensor) -> Tensor:
+    """[T, 2 I]"""
+    gated, lifted = both.chunk(2, dim=-1)
+    active = functional.gelu(gated, approximate="tanh")
+    back = torch.ops.aten.gelu_backward(gradient * lifted, gated, approximate="tanh")
+    return torch.cat([back, gradient * active], dim=-1)
+
+
+def _swapped(x: Tensor) -> Tensor:
+    """The halves of the last dimension the other way round."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([second, first], dim=-1)
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """The functions, as they are or compiled."""
+
+    norm: Callable[..., tuple[Tensor, Tensor]] = norm
+    norm_back: Callable[..., Tensor] = norm_back
+    join: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = join
+    join_back: Callable[..., tuple[Tensor, Tensor]] = join_back
+    turn: Callable[..., tuple[Tensor, Tensor]] = turn
+    turn_back: Callable[..., Tensor] = turn_back
+    gate: Callable[..., Tensor] = gate
+    gate_back: Callable[..., Tensor] = gate_back
+
+
+EAGER = Pointwise()
+
+
+@lru_cache(maxsize=1)
+def compiled() -> Pointwise:
+    """For any number of tokens; the first step with them takes some seconds longer."""
+    made: dict[str, Any] = {
+        name: torch.compile(function, dynamic=True)
+        for name, function in (
+            ("norm", norm),
+            ("norm_back", norm_back),
+            ("join", join),
+            ("join_back", join_back),
+            ("turn", turn),
+            ("turn_back", turn_back),
+            ("gate", gate),
+            ("gate_back", gate_back),
+        )
+    }
+    return Pointwise(**made)

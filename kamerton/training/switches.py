@@ -1,0 +1,20 @@
+"""What the lean step is made of, each part to be left out by a benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    by_hand: bool = True
+    """Forward and backward written by hand, for the base models that have one."""
+    fused_head: bool = True
+    """Loss in tiles of the vocabulary, at learned tokens only; else the stock head there."""
+    compiled: bool = True
+    """What is between the matrix products is compiled, where the run is long enough to win."""
+    together: bool = True
+    """Steps of several runs that wait at the same moment are one."""
+
+
+ALL = Switches()
