@@ -95,7 +95,7 @@ class Adapter:
             lora_alpha=hyperparameters.lora_alpha,
             lora_dropout=self.dropout,
             # Sorted, so that any two processes write the same bytes.
-            target_modules=sorted({name.rpartition(".")[2] for name in shapes}),
+            target_modules=sorted(hyperparameters.target_modules or _ends_of(shapes)),
             use_rslora=hyperparameters.rslora,
             task_type="CAUSAL_LM",
             base_model_name_or_path=loaded.base_model.name,
@@ -155,7 +155,7 @@ def _targets(loaded: LoadedBase, wanted: tuple[str, ...]) -> dict[str, tuple[int
     shapes = {name: (layer.in_features, layer.out_features) for name, layer in layers.items()}
     if not wanted:
         return shapes
-    ends = sorted({name.rpartition(".")[2] for name in shapes})
+    ends = sorted(_ends_of(shapes))
     for end in wanted:
         if not any(_ends(name, end) for name in shapes):
             raise FailedPrecondition(
@@ -163,6 +163,10 @@ def _targets(loaded: LoadedBase, wanted: tuple[str, ...]) -> dict[str, tuple[int
                 f"among {', '.join(ends)}, or none for all of them."
             ).at("TARGET_MODULE_UNKNOWN")
     return {n: s for n, s in shapes.items() if any(_ends(n, end) for end in wanted)}
+
+
+def _ends_of(shapes: Mapping[str, object]) -> set[str]:
+    return {name.rpartition(".")[2] for name in shapes}
 
 
 def _ends(name: str, end: str) -> bool:

@@ -8,6 +8,7 @@ Shapes: T tokens, H hidden, k heads, d head size, I inner size of the feed-forwa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,21 +16,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def norm(x: Tensor, gain: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """x / rms(x) · gain over the last dimension (Zhang and Sennrich, 2019), and 1 / rms(x)."""
-    wide = x.float()
-    inverse = wide.square().mean(-1, keepdim=True).add(epsilon).rsqrt()
-    return (wide * inverse * gain).to(x.dtype), inverse
+    inverse = _inverse(x, epsilon)
+    return (x * inverse).mul_(gain).to(x.dtype), inverse
+
+
+def _inverse(x: Tensor, epsilon: float) -> Tensor:
+    """1 / rms(x) in float32"""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    inverse: Tensor = length.square_().mul_(1 / x.shape[-1]).add_(epsilon).rsqrt_()
+    return inverse
 
 
 def norm_back(gradient: Tensor, x: Tensor, inverse: Tensor, gain: Tensor) -> Tensor:
-    wide = gradient.float() * gain
-    normal = x.float() * inverse
-    along = (wide * normal).mean(-1, keepdim=True)
-    return ((wide - normal * along) * inverse).to(gradient.dtype)
+    return _norm_back(gradient * gain, x, inverse).to(gradient.dtype)
+
+
+def _norm_back(gradient: Tensor, x: Tensor, inverse: Tensor) -> Tensor:
+    """In float32; `gradient` has the gain in it, and is overwritten."""
+    normal = x * inverse
+    along = (gradient * normal).sum(-1, keepdim=True).mul_(1 / x.shape[-1])
+    return gradient.addcmul_(normal, along, value=-1).mul_(inverse)
 
 
 def join(
@@ -64,34 +74,47 @@ def turn(
 ) -> tuple[Tensor, Tensor]:
     """Queries and keys [T, k, d] normed and turned by their places; 1 / rms. `cos` and `sin` are
     [T, 1, d], the sines of the first half negative; `gain` is [k, d]."""
-    wide = x.float()
-    inverse = wide.square().mean(-1, keepdim=True).add(epsilon).rsqrt()
-    normal = wide * inverse * gain
-    return (normal * cos + _swapped(normal) * sin).to(x.dtype), inverse
+    inverse = _inverse(x, epsilon)
+    normal = (x * inverse).mul_(gain)
+    return (normal * cos).addcmul_(_swapped(normal), sin).to(x.dtype), inverse
 
 
 def turn_back(
     gradient: Tensor, x: Tensor, inverse: Tensor, gain: Tensor, cos: Tensor, sin: Tensor
 ) -> Tensor:
     wide = gradient.float()
-    wide = (wide * cos + _swapped(wide * sin)) * gain
-    normal = x.float() * inverse
-    along = (wide * normal).mean(-1, keepdim=True)
-    return ((wide - normal * along) * inverse).to(gradient.dtype)
+    wide = (wide * cos).add_(_swapped(wide * sin)).mul_(gain)
+    return _norm_back(wide, x, inverse).to(gradient.dtype)
 
 
 def gate(both: Tensor) -> Tensor:
-    """Gate and lifted [T, 2 I] to gelu(gate) · lifted [T, I]."""
+    """Gate and lifted [T, 2 I] to gelu(gate) · lifted [T, I].
+
+    gelu(x) = x (1 + tanh u) / 2 = x σ(2 u) with 2 u = C (x + 0.044715 x³): σ is far cheaper.
+    """
     gated, lifted = both.chunk(2, dim=-1)
-    return functional.gelu(gated, approximate="tanh") * lifted
+    wide = gated.float()
+    return (_sigmoid(wide).mul_(wide) * lifted).to(both.dtype)
 
 
 def gate_back(gradient: Tensor, both: Tensor) -> Tensor:
     """[T, 2 I]"""
     gated, lifted = both.chunk(2, dim=-1)
-    active = functional.gelu(gated, approximate="tanh")
-    back = torch.ops.aten.gelu_backward(gradient * lifted, gated, approximate="tanh")
-    return torch.cat([back, gradient * active], dim=-1)
+    wide = gated.float()
+    open_ = _sigmoid(wide)
+    active = open_ * wide
+    # σ + x σ (1 − σ) (2 u)'
+    slope = wide.square().mul_(3 * C * CUBIC).add_(C)
+    slope = open_ + slope.mul_(active).mul_(1 - open_)
+    return torch.cat([slope.mul_(gradient * lifted), active.mul_(gradient)], dim=-1).to(both.dtype)
+
+
+C, CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """σ(2 u)"""
+    return x.square().mul_(C * CUBIC).add_(C).mul_(x).sigmoid_()
 
 
 def _swapped(x: Tensor) -> Tensor:

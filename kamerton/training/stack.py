@@ -8,6 +8,7 @@ Shapes: G adapters, L tokens of each, T = G L; r rank.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,13 +27,9 @@ class Stack:
         self._adapters = adapters
         self.count = len(adapters)
         self.dropout = any(adapter.dropout for adapter in adapters)
-        self._generators: list[torch.Generator] = []
+        self._step = step
         first = adapters[0]
         device = first.flat.device
-        if self.dropout:
-            for adapter in adapters:
-                seed = (adapter.seed * 1_000_003 + step) % 2**63
-                self._generators.append(torch.Generator(device).manual_seed(seed))
         self._same = all(adapter.layout == first.layout for adapter in adapters)
         self.layout = first.layout if self._same else _union(adapters)
         if self.count == 1:
@@ -93,14 +90,16 @@ class Stack:
 
         return delta
 
-    def kept(self, size: int) -> Tensor:
-        """[G, L, size]: 0 for what dropout leaves out, else what makes up for it. The same seeds
-        and step give the same, layer after layer."""
-        like: dict[str, Any] = {"device": self._weights.device}
-        masks = []
-        for adapter, generator in zip(self._adapters, self._generators, strict=True):
+    def kept(self, name: str, size: int) -> Tensor:
+        """[G, L, size], of the inputs of a layer: 0 for what dropout leaves out, else what makes
+        up for it. It depends on seed, step and layer alone: the same after a crash, and when it
+        is computed twice."""
+        device, masks = self._weights.device, []
+        for adapter in self._adapters:
+            seed = zlib.crc32(f"{adapter.seed}/{self._step}/{name}".encode())
+            generator = torch.Generator(device).manual_seed(seed)
             share = 1.0 - adapter.dropout
-            drawn = torch.rand(self._length, size, generator=generator, **like)
+            drawn = torch.rand(self._length, size, generator=generator, device=device)
             masks.append((drawn < share) / share)
         return torch.stack(masks).to(self._weights.dtype)
 
@@ -125,7 +124,7 @@ class _Delta(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, anchor: Tensor, stack: Stack, name: str) -> Tensor:
         inputs = x.reshape(stack.count, -1, x.shape[-1])
-        kept = stack.kept(x.shape[-1]) if stack.dropout else None
+        kept = stack.kept(name, x.shape[-1]) if stack.dropout else None
         if kept is not None:
             inputs = inputs * kept
         low = torch.bmm(inputs, stack.a(name).transpose(1, 2)) * stack.scale

@@ -74,7 +74,7 @@ def update(weights: torch.nn.Parameter, optimizer: torch.optim.Optimizer, step: 
     if not math.isfinite(norm):
         raise not_finite("gradient", norm, step)
     optimizer.step()
-    if not torch.isfinite(weights.detach()).all():
+    if not all(map(math.isfinite, map(float, torch.aminmax(weights.detach())))):
         raise not_finite("weights", math.nan, step)
     return norm
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kamerton.inference import attention, lora
+from kamerton.inference.lora import Delta
 from kamerton.inference.weights import LoadedBase
 from kamerton.training.batches import Batch
 from kamerton.training.gemma3 import means
@@ -32,8 +36,13 @@ class StockDecoder:
     def step(self, batch: Batch, stack: Stack, *, recompute: bool = False) -> list[float]:
         """As `gemma3.Decoder.step`."""
         stack.begin(batch.tokens // stack.count)
-        self._recompute(recompute)
-        with torch.enable_grad(), lora.adding(stack.deltas()):
+        deltas = stack.deltas()
+
+        def inside() -> AbstractContextManager[None]:
+            return _as_in(batch, deltas)
+
+        around = self._recomputing(inside) if recompute else contextlib.nullcontext()
+        with around, torch.enable_grad(), inside():
             found = self._losses(batch)
             parts = torch.split(found, list(batch.learned))
             torch.stack([part.mean() for part in parts]).sum().backward()  # type: ignore[no-untyped-call]
@@ -44,7 +53,7 @@ class StockDecoder:
         """The same losses, and nothing else; dropout leaves nothing out."""
         dropout, stack.dropout = stack.dropout, False
         try:
-            with lora.adding(stack.deltas()):
+            with _as_in(batch, stack.deltas()):
                 return means(self._losses(batch), batch)
         finally:
             stack.dropout = dropout
@@ -52,12 +61,11 @@ class StockDecoder:
     @torch.no_grad()
     def logits(self, batch: Batch, stack: Stack) -> Tensor:
         """[A, V] in float32"""
-        with lora.adding(stack.deltas()):
+        with _as_in(batch, stack.deltas()):
             return self._logits(batch)
 
     def _logits(self, batch: Batch) -> Tensor:
-        with attention.flat(batch.lengths):
-            output = self._model(**_inputs(batch), logits_to_keep=batch.predictors)
+        output = self._model(**_inputs(batch), logits_to_keep=batch.predictors)
         found: Tensor = output.logits[0].float()
         return found
 
@@ -66,8 +74,7 @@ class StockDecoder:
         if not self._is_fused:
             logits = self._logits(batch)
             return torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-        with attention.flat(batch.lengths):
-            hidden = self._hidden(_inputs(batch))[0, batch.predictors]
+        hidden = self._hidden(_inputs(batch))[0, batch.predictors]
         found: Tensor = Losses.apply(  # type: ignore[no-untyped-call]
             hidden, self._model.get_output_embeddings().weight, batch.targets, self._softcap
         )
@@ -80,16 +87,19 @@ class StockDecoder:
         ).last_hidden_state
         return found
 
-    def _recompute(self, wanted: bool) -> None:
-        """Let layers forget what is inside them until it is needed, or not."""
-        if wanted == self._model.is_gradient_checkpointing:
-            return
-        if wanted:
-            self._model.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            self._model.gradient_checkpointing_disable()
-        # The layers look at it, and none of these models has dropout of its own.
-        self._model.train(wanted)
+    @contextlib.contextmanager
+    def _recomputing(self, inside: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+        """Layers forget what is in them until it is needed; whatever thread computes it again is
+        `inside`, too."""
+        self._model.activation_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), inside())}
+        )
+        self._model.train()  # Layers look at it; none of these models has dropout of its own.
+        try:
+            yield
+        finally:
+            self._model.activation_checkpointing_disable()
+            self._model.eval()
 
     @torch.no_grad()
     def _has_plain_head(self, device: torch.device) -> bool:
@@ -104,6 +114,13 @@ class StockDecoder:
         if self._softcap is not None:
             plain = attention.capped(plain, self._softcap)
         return float((stock - plain).abs().max()) <= CLOSE * float(stock.abs().max())
+
+
+@contextlib.contextmanager
+def _as_in(batch: Batch, deltas: Mapping[str, Delta]) -> Iterator[None]:
+    """In this thread, rows lie as in a batch, and layers add what adapters have for them."""
+    with attention.flat(batch.lengths), lora.adding(deltas):
+        yield
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:

@@ -32,8 +32,9 @@ MOST_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Of several runs at once: with more of them the processor is no better used."""
 FULL = 0.8
 """At least this share of the token axis has real tokens when runs are put together."""
-PATIENCE = 0.25
-"""Of the time of the last step: so long the first waits for the others."""
+PATIENCE, MOST_PATIENCE = 1.0, 0.25
+"""Of the time of the last step, but at most so many seconds: so long the first waits for the
+others, who write down what the last step was."""
 FEW_TOKENS = 256
 """Below so many tokens a small model is fastest on one thread of a CPU."""
 LONG_WORK = 2e13
@@ -107,9 +108,7 @@ class Together:
         assert found is not None
         return found
 
-    def _ask(
-        self, kind: Kind, adapter: Adapter, rows: Sequence[Row], step: int = 0
-    ) -> _Request:
+    def _ask(self, kind: Kind, adapter: Adapter, rows: Sequence[Row], step: int = 0) -> _Request:
         request = _Request(kind, adapter, rows, step, sum(len(row.ids) - 1 for row in rows))
         with self._changed:
             self._waiting.append(request)
@@ -134,9 +133,8 @@ class Together:
 
     def _wait_for_others(self) -> None:
         if self._switches.together and self._running > 1:
-            self._changed.wait_for(
-                lambda: len(self._waiting) >= self._running, PATIENCE * self._seconds
-            )
+            most = min(PATIENCE * self._seconds, MOST_PATIENCE)
+            self._changed.wait_for(lambda: len(self._waiting) >= self._running, most)
 
     def _chosen(self) -> list[_Request]:
         """Take out of those that wait the oldest, and what goes well with it."""

@@ -78,6 +78,7 @@ def train(
     held_out: Sequence[Example] = (),
     limits: Limits = NO_LIMITS,
     on_event: OnEvent = lambda kind, message, step: None,
+    kind: type[Run] | None = None,
 ) -> Path:
     """Tune `base_model` on `examples` and return the folder of the finished adapter.
 
@@ -105,7 +106,7 @@ def train(
     adapter = Adapter(loaded, hyperparameters)
     if parent is not None:
         adapter.continue_from(parent)
-    run = _Run(
+    run = (kind or Run)(
         together, adapter, examples, held_out, hyperparameters, limits, directory, began, on_event
     )
     outcome = run.go(on_snapshot)
@@ -126,7 +127,7 @@ def train(
     return finished
 
 
-class _Run:
+class Run:
     """The steps of one run, in however many attempts."""
 
     def __init__(
@@ -167,7 +168,7 @@ class _Run:
         self._epochs = directory / EPOCHS
         self._unwritten: dict[int, torch.Tensor] = {}
         """Weights at the ends of epochs."""
-        self._optimizer = torch.optim.AdamW([adapter.flat], weight_decay=0.0)
+        self._optimizer = torch.optim.AdamW([adapter.flat], weight_decay=0.0, fused=True)
         self._checkpoints = Checkpoints(directory / "checkpoints", adapter, self._optimizer)
         self._progress = self._checkpoints.restore()
         if limits.micro_batch is not None:
