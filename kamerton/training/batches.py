@@ -29,6 +29,11 @@ class Batch:
     """[A], those tokens."""
     learned: tuple[int, ...]
     """Of the A, how many are of each run, in order."""
+    ends: Tensor
+    """Places on the token axis that the last layer must see to the end: the predictors, and as
+    many of each run, so that some stand there more than once."""
+    answers: Tensor
+    """[A], where among `ends` each predictor is."""
 
     @property
     def tokens(self) -> int:
@@ -61,6 +66,7 @@ def collate(runs: Sequence[Sequence[Row]], device: torch.device) -> Batch:
             ids += [0] * rest
             positions += range(rest)
             lengths.append(rest)
+    ends, answers = _evened(predictors, learned)
     return Batch(
         input_ids=torch.tensor(ids, device=device),
         position_ids=torch.tensor(positions, device=device),
@@ -68,4 +74,19 @@ def collate(runs: Sequence[Sequence[Row]], device: torch.device) -> Batch:
         predictors=torch.tensor(predictors, device=device),
         targets=torch.tensor(targets, device=device),
         learned=tuple(learned),
+        ends=torch.tensor(ends, device=device),
+        answers=torch.tensor(answers, device=device),
     )
+
+
+def _evened(predictors: list[int], learned: list[int]) -> tuple[list[int], list[int]]:
+    """Those of each run filled up to the most of any, and where each is now."""
+    ends: list[int] = []
+    answers: list[int] = []
+    most, first = max(learned), 0
+    for count in learned:
+        own = predictors[first : first + count]
+        answers += range(len(ends), len(ends) + count)
+        ends += own + own[-1:] * (most - count)
+        first += count
+    return ends, answers

@@ -68,16 +68,17 @@ class Decoder:
         """Of each layer, what comes into it."""
         for number, layer in enumerate(layers):
             next_gain = layers[number + 1].gain if number + 1 < len(layers) else self._gain
-            x, into, inverse = layer.forward(x, into, next_gain, stack, places)
+            ends = batch.ends if layer is layers[-1] else None
+            x, into, inverse = layer.forward(x, into, next_gain, stack, places, ends)
             kept.append((x, inverse))
             if recompute:
                 layer.forget()
         found, gradient = head.losses(
-            into[batch.predictors], self._head, batch.targets, softcap=self._softcap
+            into[batch.answers], self._head, batch.targets, softcap=self._softcap
         )
         assert gradient is not None
         gradient.mul_(_shares(batch).to(gradient.dtype)[:, None])
-        back = torch.zeros_like(into).index_copy_(0, batch.predictors, gradient)
+        back = torch.zeros_like(into).index_copy_(0, batch.answers, gradient)
         del into
         onward = torch.zeros_like(x)
         for number in reversed(range(len(layers))):
@@ -86,7 +87,8 @@ class Decoder:
             x, inverse = kept[number]
             if recompute:
                 into, _ = pointwise.norm(x, layer.gain, self._epsilon)
-                layer.forward(x, into, next_gain, stack, places)
+                ends = batch.ends if layer is layers[-1] else None
+                layer.forward(x, into, next_gain, stack, places, ends)
             stream, stream_inverse = kept.pop()
             onward, back = layer.backward(
                 onward, back, stream, stream_inverse, next_gain, stack, places
@@ -118,9 +120,10 @@ class Decoder:
         for number, layer in enumerate(self._layers):
             last = number + 1 == len(self._layers)
             next_gain = self._gain if last else self._layers[number + 1].gain
-            x, into, _ = layer.forward(x, into, next_gain, stack, places)
+            ends = batch.ends if last else None
+            x, into, _ = layer.forward(x, into, next_gain, stack, places, ends)
             layer.forget()
-        return into[batch.predictors]
+        return into[batch.answers]
 
 
 def means(losses: Tensor, batch: Batch) -> list[float]:
@@ -289,6 +292,13 @@ def _gain(module: Any, scale: float = 1.0) -> Tensor:
     return gain
 
 
+def _spread(x: Tensor, places: Tensor | None, count: int) -> Tensor:
+    """Put rows where they were taken from, zeros elsewhere."""
+    if places is None:
+        return x
+    return x.new_zeros(count, x.shape[1]).index_add_(0, places, x)
+
+
 class _Attention:
     def __init__(self, prefix: str, module: Any, epsilon: float) -> None:
         self._qkv = _Linears(
@@ -305,7 +315,7 @@ class _Attention:
         queries, keys = _gain(module.q_norm, module.scaling), _gain(module.k_norm)
         self._gain = torch.cat([queries.expand(self._n, -1), keys.expand(self._m, -1)])
 
-    def forward(self, x: Tensor, stack: Stack, places: _Places) -> Tensor:
+    def forward(self, x: Tensor, stack: Stack, places: _Places, ends: Tensor | None) -> Tensor:
         n, m, d = self._n, self._m, self._d
         cos, sin = places.turns(self._type)
         all_ = self._qkv.forward(x, stack).view(-1, n + 2 * m, d)
@@ -318,12 +328,16 @@ class _Attention:
             if places.is_plain
             else self._attend(turned, all_[:, n + m :], places)
         )
-        return self._o.forward(answer.flatten(1), stack)
+        answer = answer.flatten(1)
+        return self._o.forward(answer if ends is None else answer[ends], stack)
 
-    def backward(self, gradient: Tensor, stack: Stack, places: _Places) -> Tensor:
+    def backward(
+        self, gradient: Tensor, stack: Stack, places: _Places, ends: Tensor | None
+    ) -> Tensor:
         n, m, d = self._n, self._m, self._d
         cos, sin = places.turns(self._type)
-        gradient = self._o.backward(gradient, stack).view(-1, n, d)
+        gradient = self._o.backward(gradient, stack)
+        gradient = _spread(gradient, ends, len(self._straight)).view(-1, n, d)
         turned, values = (
             self._scored_back(gradient, places) if places.is_plain else self._attend_back(gradient)
         )
@@ -427,12 +441,21 @@ class _Layer:
         self._after_feed = _gain(module.post_feedforward_layernorm)
 
     def forward(
-        self, x: Tensor, into: Tensor, next_gain: Tensor, stack: Stack, places: _Places
+        self,
+        x: Tensor,
+        into: Tensor,
+        next_gain: Tensor,
+        stack: Stack,
+        places: _Places,
+        ends: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The stream and what goes into its first branch to the same of the next layer, and
-        1 / rms of that stream."""
+        1 / rms of that stream. After the attention only tokens at `ends` go on, where given."""
+        self._ends, self._tokens = ends, len(x)
         join = places.pointwise.join
-        attended = self._attention.forward(into, stack, places)
+        attended = self._attention.forward(into, stack, places, ends)
+        if ends is not None:
+            x = x[ends]
         middle, attended_inverse, into, middle_inverse = join(
             x, attended, self._after_attention, self._before_feed, self._epsilon
         )
@@ -471,7 +494,8 @@ class _Layer:
             attended_inverse,
             self._after_attention,
         )
-        return onward, self._attention.backward(branch, stack, places)
+        back = self._attention.backward(branch, stack, places, self._ends)
+        return _spread(onward, self._ends, self._tokens), back
 
     def forget(self) -> None:
         """Free what `backward` would need."""

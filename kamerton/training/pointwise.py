@@ -9,13 +9,17 @@ Shapes: T tokens, H hidden, k heads, d head size, I inner size of the feed-forwa
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from kamerton.processes import report
 
 
 def norm(x: Tensor, gain: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -142,18 +146,17 @@ EAGER = Pointwise()
 
 @lru_cache(maxsize=1)
 def compiled() -> Pointwise:
-    """For any number of tokens; the first step with them takes some seconds longer."""
+    """For any number of tokens; the first step with them takes some seconds longer, less where an
+    earlier process has left what it compiled. As they are where there is no C++ compiler."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kamerton"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
     made: dict[str, Any] = {
-        name: torch.compile(function, dynamic=True)
-        for name, function in (
-            ("norm", norm),
-            ("norm_back", norm_back),
-            ("join", join),
-            ("join_back", join_back),
-            ("turn", turn),
-            ("turn_back", turn_back),
-            ("gate", gate),
-            ("gate_back", gate_back),
-        )
+        field.name: torch.compile(field.default, dynamic=True)  # type: ignore[arg-type]
+        for field in fields(Pointwise)
     }
+    try:
+        made["gate"](torch.zeros(3, 4))
+    except Exception:
+        report()
+        return EAGER
     return Pointwise(**made)

@@ -37,8 +37,9 @@ PATIENCE, MOST_PATIENCE = 1.0, 0.25
 others, who write down what the last step was."""
 FEW_TOKENS = 256
 """Below so many tokens a small model is fastest on one thread of a CPU."""
-LONG_WORK = 2e13
-"""Products of a run (parameters × tokens) from which on compiling is worth its seconds."""
+LONG_WORK = {"cpu": 2e13, "cuda": 1e15}
+"""Parameters × tokens of a run from which on compiling is worth its seconds. Not a matter of time:
+a run that goes on after a crash must take the same way."""
 
 
 Kind = Literal["step", "loss", "logits"]
@@ -199,7 +200,8 @@ class Together:
         return self._stock
 
     def _is_long(self, tokens: int) -> bool:
-        return tokens * int(self.loaded.model.num_parameters()) >= LONG_WORK
+        work = tokens * int(self.loaded.model.num_parameters())
+        return work >= LONG_WORK[self.loaded.device.type]
 
 
 def _kind(request: _Request) -> tuple[str, float, int]:
