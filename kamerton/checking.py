@@ -14,8 +14,9 @@ from kamerton.dataset.sources import example_source, inline_source, source_of
 from kamerton.dataset.split import hold_out
 from kamerton.errors import BadDataset, FailedPrecondition, InvalidArgument, NotFound, Violation
 from kamerton.findings import Finding, Report
-from kamerton.inference.catalog import EMBEDDED, Catalog, tokenizer_folder
+from kamerton.inference.catalog import EMBEDDED, Catalog, described, tokenizer_folder
 from kamerton.inference.prompts import Renderer
+from kamerton.settings import load
 from kamerton.training import estimate as estimating
 from kamerton.training import hyperparameters as rules
 from kamerton.training import rows
@@ -151,13 +152,14 @@ def find_base(name: str) -> BaseModel:
     """A base model of the catalog, or any local folder or hub id. Raises NotFound."""
     bare = name.removeprefix("models/")
     if "/" in bare or Path(bare).is_dir():
-        return BaseModel(name=bare, weights=bare)
-    try:
-        return Catalog().find(bare)
+        return described(bare, bare)
+    settings = load()
+    try:  # Aliases are for those who ask a server.
+        return Catalog.of(settings.base_models, "", settings.data).find(bare)
     except NotFound:
         raise NotFound(
-            f"{name} is no base model here; give {EMBEDDED.name}, a local folder, or a Hugging "
-            "Face hub id such as google/gemma-3-1b-it"
+            f"{name} is no base model here; give {EMBEDDED.name}, one that `kamerton base list` "
+            "shows, a local folder, or a Hugging Face hub id such as google/gemma-3-1b-it"
         ) from None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kamerton import __version__, check_cli, credentials_cli, errors, gate_cli
+from kamerton import __version__, base_cli, check_cli, credentials_cli, errors, gate_cli
 from kamerton.convert_cli import convert
 from kamerton.diagnose_cli import diagnose
 from kamerton.env_cli import env
@@ -46,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(base_cli.app, name="base")
 app.add_typer(credentials_cli.keys, name="keys")
 app.add_typer(credentials_cli.tokens, name="tokens")
 

@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kamerton.card import Card
 from kamerton.checking import HOLDOUT, Data, find_base, held_out_places, read_data, refuse_errors
 from kamerton.errors import FailedPrecondition, InvalidArgument
@@ -110,6 +112,11 @@ def tune(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     learning_rate_multiplier: float | None = None,
+    adapter_size: int | None = None,
+    lora_alpha: int | None = None,
+    lora_dropout: float | None = None,
+    target_modules: Sequence[str] | None = None,
+    rslora: bool | None = None,
     seed: int = 0,
     budget: Budget | None = None,
     early_stopping: EarlyStopping = EARLY_STOPPING,
@@ -125,10 +132,13 @@ def tune(
 
     `base_model` is a name of the catalog, a local folder or a Hugging Face hub id. A share of the
     examples is held out and measured with, unless there are `validation` data or `holdout` is
-    None. `on_snapshot` sees every step and answers whether to go on. `report_to` is a tracker that
-    gets every step as well: `tensorboard` (event files in `runs`), `wandb`, `mlflow`, `trackio`.
+    None. `adapter_size` is the rank of the adapter, `target_modules` are ends of the names of the
+    layers that get one, by default every linear layer but the head. `on_snapshot` sees every step
+    and answers whether to go on. `report_to` is a tracker that gets every step as well:
+    `tensorboard` (event files in `runs`), `wandb`, `mlflow`, `trackio`.
     After the run `card_share` of its time goes into its report card; 0 makes none.
-    Raises InvalidArgument naming every bad row.
+    Raises InvalidArgument naming every bad row, and every hyperparameter out of range;
+    FailedPrecondition, for example when the base model has no layer of such a name.
     """
     base = find_base(base_model)
     reading = read_data(
@@ -145,6 +155,11 @@ def tune(
         batch_size=batch_size,
         learning_rate=learning_rate,
         learning_rate_multiplier=learning_rate_multiplier,
+        adapter_size=adapter_size,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        target_modules=target_modules,
+        rslora=rslora,
         seed=seed,
     )
     tracker = _tracker(report_to, base, chosen) if report_to else None
@@ -199,7 +214,8 @@ def tune(
 
 def _tracker(kind: str, base: BaseModel, chosen: Hyperparameters) -> Tracker:
     name = f"{base.name.split('/')[-1]}-{datetime.now():%Y%m%d-%H%M%S}"
-    return open_tracker(kind, name, {"base_model": base.name, **asdict(chosen)}, Path("runs"))
+    told = {**asdict(chosen), "target_modules": ",".join(chosen.target_modules)}
+    return open_tracker(kind, name, {"base_model": base.name, **told}, Path("runs"))
 
 
 def load(folder: str | Path) -> Model:
@@ -212,7 +228,7 @@ def load(folder: str | Path) -> Model:
     return Model(
         find_base(facts["base_model"]),
         folder,
-        Hyperparameters(**facts["hyperparameters"]),
+        msgspec.convert(facts["hyperparameters"], Hyperparameters),
         tuple(read_snapshots(folder)),
         outcome.stop_reason,
         outcome.kept_step,

@@ -54,6 +54,40 @@ Rate = Annotated[float | None, typer.Option(help="Learning rate.")]
 RateMultiplier = Annotated[
     float | None, typer.Option(help="Times the default learning rate, instead of --rate.")
 ]
+AdapterSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=256, metavar="RANK", help="Rank of the adapter; by default the base model's."
+    ),
+]
+Alpha = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1024,
+        help="Weight of the adapter, over its rank; by default twice --adapter-size.",
+    ),
+]
+Dropout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        min=0.0,
+        max=0.999,
+        help="Share of the adapter's inputs that a step leaves out; by default none.",
+    ),
+]
+TargetModules = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Ends of the names of the layers to adapt, such as q_proj,v_proj; by default every "
+        "linear layer but the head.",
+    ),
+]
+RsLora = Annotated[
+    bool, typer.Option("--rslora", help="Divide alpha by the root of the rank, as rsLoRA does.")
+]
 MaxTokens = Annotated[
     int | None, typer.Option(min=1, help="End the run before it trains on more tokens.")
 ]
@@ -148,6 +182,11 @@ def one_rate(rate: float | None, rate_multiplier: float | None) -> None:
     """The learning rate can be given in one way."""
     if rate is not None and rate_multiplier is not None:
         raise typer.BadParameter("give --rate or --rate-multiplier, not both")
+
+
+def names_in(text: str) -> list[str] | None:
+    """Names with commas between them; None for none at all."""
+    return [name for part in text.split(",") if (name := part.strip())] or None
 
 
 def holdout_of(share: float | None) -> Holdout | None:

@@ -12,6 +12,8 @@ import msgspec
 
 from kamerton.errors import InvalidArgument
 
+TRAINERS = ("lean", "trl")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -68,6 +70,10 @@ class Settings:
     0 means that nothing is said about costs."""
     card_share: float = 0.25
     """Of a run's time, that its report card may take after it; 0 makes no report cards."""
+    trainer: str = "lean"
+    """What takes the training steps: lean, or trl, the yardstick, which must be installed."""
+    runs_together: int = 16
+    """Runs of one base model that are trained at the same time; 1 for one after another."""
     lease_seconds: float = 10.0
     """How long a worker may be silent before another takes its run."""
     step_seconds: float = 600.0
@@ -107,6 +113,15 @@ def load(**overrides: Any) -> Settings:
         raise InvalidArgument(
             f"KAMERTON_PRICE_PER_MILLION_TOKENS={made.price_per_million_tokens} is not a price; "
             "give a number from 0 on"
+        )
+    if made.trainer not in TRAINERS:
+        raise InvalidArgument(
+            f"KAMERTON_TRAINER={made.trainer!r} is no trainer; there are {', '.join(TRAINERS)}"
+        )
+    if made.runs_together < 1:
+        raise InvalidArgument(
+            f"KAMERTON_RUNS_TOGETHER={made.runs_together} would train nothing; give 1 to train one "
+            "run after another, or more"
         )
     return made
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypedDict, TypeVar
 
 from kamerton.findings import Report
 
@@ -69,6 +70,9 @@ class BaseModel:
     warmup_steps: int = 0
     lora_rank: int = 8
     lora_alpha: int = 16
+    target_modules: tuple[str, ...] = ()
+    """Ends of the names of the layers that adapters are on unless somebody asks for others; none
+    means all linear ones but the head."""
     quantization: str = ""
     """nf4: the weights are held in 4 bits, and so are those that adapters are trained on."""
 
@@ -97,6 +101,27 @@ class Hyperparameters:
     rslora: bool = False
     """Scale by alpha / √rank instead of alpha / rank (Kalajdzievski, 2023, arXiv:2312.03732)."""
     seed: int = 0
+
+
+class Given(TypedDict, total=False):
+    """What a caller may choose of a run; None, as what is not there, leaves it open."""
+
+    epoch_count: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    learning_rate_multiplier: float | None
+    adapter_size: int | None
+    """Rank of the adapter's matrices."""
+    lora_alpha: int | None
+    lora_dropout: float | None
+    target_modules: Sequence[str] | None
+    rslora: bool | None
+
+
+NAMES = tuple(Given.__annotations__)
+"""Of hyperparameters that a caller may choose."""
+GIVEN = "given"
+"""The reason for one that the caller has chosen."""
 
 
 @dataclass(frozen=True, slots=True)

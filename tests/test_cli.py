@@ -98,6 +98,32 @@ def test_tune_sends_what_was_asked(server: FakeServer, run: Run, train: Path) ->
     ]
 
 
+def test_tune_sends_the_adapter_that_was_asked_for(
+    server: FakeServer, run: Run, train: Path
+) -> None:
+    server.when("POST /v1beta/tunedModels", operation())
+    options = "--adapter-size 16 --alpha 8 --dropout 0.1 --rslora --target-modules"
+    status, _, _ = run("tune", str(train), *options.split(), "q_proj, v_proj,")
+    body = server.requests[0][1]
+    assert status == 0 and body
+    assert body["tuning_task"]["kamerton"]["hyperparameters"] == {
+        "adapter_size": 16,
+        "lora_alpha": 8,
+        "lora_dropout": 0.1,
+        "target_modules": ["q_proj", "v_proj"],
+        "rslora": True,
+    }
+
+
+@pytest.mark.parametrize("wrong", ["--adapter-size 257", "--alpha 0", "--dropout 1"])
+def test_an_adapter_that_cannot_be_is_wrong_usage(
+    server: FakeServer, run: Run, train: Path, wrong: str
+) -> None:
+    status, _, err = run("tune", str(train), *wrong.split())
+    assert status == 2 and wrong.split()[0] in err
+    assert server.requests == []
+
+
 def test_tune_and_watch(server: FakeServer, run: Run, train: Path) -> None:
     server.when("POST /v1beta/tunedModels", operation())
     states = (operation(), operation(1), operation(5), DONE)

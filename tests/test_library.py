@@ -51,6 +51,26 @@ def test_save_and_load(model: library.Model, tmp_path: Path) -> None:
         model.save(tmp_path / "saved")
 
 
+def test_an_adapter_of_ones_own(tiny: BaseModel, tmp_path: Path) -> None:
+    made = kamerton.tune(
+        ROWS,
+        tiny.weights,
+        epoch_count=1,
+        adapter_size=3,
+        lora_dropout=0.25,
+        target_modules=["q_proj", "up_proj"],
+        rslora=True,
+        card_share=0,
+    )
+    saved = made.save(tmp_path / "saved")
+    assert kamerton.load(saved).hyperparameters == made.hyperparameters
+    config = json.loads((saved / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (3, 6, 0.25)
+    assert config["use_rslora"] and sorted(config["target_modules"]) == ["q_proj", "up_proj"]
+    with pytest.raises(InvalidArgument, match="adapter_size: must be from 1 to 256"):
+        kamerton.tune(ROWS, tiny.weights, adapter_size=0)
+
+
 def test_a_damaged_model_is_refused(model: library.Model, tmp_path: Path) -> None:
     saved = model.save(tmp_path / "saved")
     weights = saved / "adapter_model.safetensors"
@@ -256,6 +276,11 @@ def test_public_names_and_their_signatures() -> None:
         "batch_size",
         "learning_rate",
         "learning_rate_multiplier",
+        "adapter_size",
+        "lora_alpha",
+        "lora_dropout",
+        "target_modules",
+        "rslora",
         "seed",
         "budget",
         "early_stopping",

@@ -122,6 +122,11 @@ class Client(Connection):
         batch_size: int | None = None,
         learning_rate: float | None = None,
         learning_rate_multiplier: float | None = None,
+        adapter_size: int | None = None,
+        lora_alpha: int | None = None,
+        lora_dropout: float | None = None,
+        target_modules: Sequence[str] | None = None,
+        rslora: bool | None = None,
         validation: Iterable[Example] | None = None,
         max_tokens: int | None = None,
         max_seconds: float | None = None,
@@ -137,9 +142,17 @@ class Client(Connection):
         the published API has no words for, such as several turns, goes as a file, which is
         deleted afterwards."""
         early = {"mode": early_stopping, "patience": patience, "min_change": min_change}
+        adapter = {
+            "adapter_size": adapter_size,
+            "lora_alpha": lora_alpha,
+            "lora_dropout": lora_dropout,
+            "target_modules": target_modules,
+            "rslora": rslora,
+        }
         options = {
             **_options(max_tokens, max_seconds, max_cost, held_out, allow),
             **_known("early_stopping", early),
+            **_known("hyperparameters", adapter),
         }
         hyperparameters = {
             "epoch_count": epoch_count,
@@ -197,7 +210,7 @@ class Client(Connection):
         max_cost: float | None = None,
         held_out: float | None = None,
         allow: Iterable[str] = (),
-        **hyperparameters: float,
+        **hyperparameters: Any,
     ) -> Check:
         """What the server says of rows of any shape, or of an uploaded file, before a run."""
         given = {

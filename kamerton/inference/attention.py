@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -180,17 +181,19 @@ def capped(scores: Tensor, softcap: float) -> Tensor:
 @lru_cache(maxsize=8)
 def slots(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """[T], each token's place when rows are padded to the longest."""
-    counts = torch.tensor(lengths)
-    row = torch.repeat_interleave(torch.arange(len(lengths)), counts)
-    starts = counts.cumsum(0) - counts
-    place = torch.arange(int(counts.sum())) - starts[row] + row * int(counts.max())
-    return place.to(device)
+    with _for_training():
+        counts = torch.tensor(lengths)
+        row = torch.repeat_interleave(torch.arange(len(lengths)), counts)
+        starts = counts.cumsum(0) - counts
+        place = torch.arange(int(counts.sum())) - starts[row] + row * int(counts.max())
+        return place.to(device)
 
 
 @lru_cache(maxsize=8)
 def borders(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """[rows + 1], where on the axis each row begins, and the end."""
-    return torch.tensor([0, *lengths], device=device).cumsum(0).to(torch.int32)
+    with _for_training():
+        return torch.tensor([0, *lengths], device=device).cumsum(0).to(torch.int32)
 
 
 def _pad(x: Tensor, places: Tensor, rows: tuple[int, int]) -> Tensor:
@@ -210,11 +213,17 @@ def blocked(length: int, window: int | None, device: torch.device) -> Tensor:
 @lru_cache(maxsize=8)
 def _all_blocked(longest: int, window: int | None, device: torch.device) -> Tensor:
     """The one of which all shorter ones are a corner."""
-    ones = torch.ones(longest, longest, dtype=torch.bool, device=device)
-    hidden = ones.triu(1)
-    if window is not None:
-        hidden |= ones.tril(-window)
-    return hidden
+    with _for_training():
+        ones = torch.ones(longest, longest, dtype=torch.bool, device=device)
+        hidden = ones.triu(1)
+        if window is not None:
+            hidden |= ones.tril(-window)
+        return hidden
+
+
+def _for_training() -> AbstractContextManager[object]:
+    """What is kept from an answer may be used in a training step."""
+    return torch.inference_mode(False)
 
 
 AttentionInterface.register(NAME, attention)

@@ -1,6 +1,7 @@
 """LoRA beside a loaded model: what each linear layer adds for whom, without changing its modules.
 
-y = x Wᵀ + s (x Aᵀ) Bᵀ (Hu et al., 2021, arXiv:2106.09685). Files, names and values are stock PEFT's.
+y = x Wᵀ + s (x Aᵀ) Bᵀ (Hu et al., 2021, arXiv:2106.09685). Files, names and values are stock
+PEFT's.
 """
 
 from __future__ import annotations

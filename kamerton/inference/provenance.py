@@ -10,6 +10,7 @@ import msgspec
 
 from kamerton.errors import FailedPrecondition
 from kamerton.inference.prompts import Renderer
+from kamerton.inference.records import FINGERPRINT
 from kamerton.types import Content, Example
 
 PROVENANCE = "provenance.json"
@@ -79,3 +80,8 @@ def base_hash(folder: Path) -> str:
             opened.seek(max(0, size - _SAMPLE_BYTES))
             found.update(opened.read())
     return found.hexdigest()
+
+
+def fingerprint(base: str) -> str:
+    """Of a `base_hash`, as the version of a base model that was added."""
+    return FINGERPRINT + base[:12]

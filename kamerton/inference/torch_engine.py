@@ -64,9 +64,9 @@ class TorchEngine:
     def __init__(self, device: str = "auto", loaded: LoadedBase | None = None) -> None:
         """`loaded` is a base model that is in memory already."""
         self._device = device
-        self._bases: dict[str, Resident] = {}
+        self._bases: dict[BaseModel, Resident] = {}
         if loaded is not None:
-            self._bases[loaded.base_model.name] = Resident(loaded)
+            self._bases[loaded.base_model] = Resident(loaded)
         self._waiting: queue.SimpleQueue[Request | Path | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
@@ -131,9 +131,9 @@ class TorchEngine:
             report()
 
     def _resident(self, base_model: BaseModel) -> Resident:
-        if base_model.name not in self._bases:
-            self._bases[base_model.name] = Resident(weights.load(base_model, self._device))
-        return self._bases[base_model.name]
+        if base_model not in self._bases:
+            self._bases[base_model] = Resident(weights.load(base_model, self._device))
+        return self._bases[base_model]
 
     def _answer(self, batch: list[Request]) -> None:
         """Answer all requests of a batch that can be answered."""

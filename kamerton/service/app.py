@@ -53,9 +53,10 @@ class App:
 
     def renderer(self, base_model: BaseModel) -> Renderer:
         """The renderer of a base model, kept after its first use."""
-        if base_model.name not in self._renderers:
-            self._renderers[base_model.name] = Renderer.load(catalog.folder(base_model))
-        return self._renderers[base_model.name]
+        # Not by its name: another one of that name may have been added.
+        if base_model not in self._renderers:
+            self._renderers[base_model] = Renderer.load(catalog.tokenizer_folder(base_model))
+        return self._renderers[base_model]
 
     def folder(self, uid: str) -> Path:
         """Where everything of one tuned model lies: examples, checkpoints, adapter."""
@@ -82,7 +83,7 @@ class App:
             self.lock.close()
 
     @cached_property
-    def _renderers(self) -> dict[str, Renderer]:
+    def _renderers(self) -> dict[BaseModel, Renderer]:
         return {}
 
 
@@ -129,7 +130,7 @@ def build(settings: Settings) -> App:
     issuer = _issuer(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(settings.data)
-    models = Catalog.of(settings.base_models, settings.aliases)
+    models = Catalog.read(settings)
     database = Database(settings.database_address())
     database.migrate()
     remove_orphans(settings, database)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Required, TypedDict, Unpack
+from typing import Any, Required, Unpack
 
-from kamerton import folders
+from kamerton import folders, types
 from kamerton.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -29,11 +29,11 @@ from kamerton.service.plans import NO_OPTIONS, Options, Plan
 from kamerton.service.readings import Data
 from kamerton.store import operations as operation_store
 from kamerton.store import tuned_models as store
-from kamerton.training import hyperparameters as rules
 from kamerton.training.trainer_process import keep_examples
 from kamerton.types import (
     Caller,
     Estimate,
+    Given,
     Operation,
     Page,
     PermissionRole,
@@ -61,7 +61,7 @@ SAMPLING_LIMITS = {"temperature": (0.0, 2.0), "top_p": (0.0, 1.0), "top_k": (0, 
 PATCHABLE = frozenset({"display_name", "description", "reader_project_numbers", *SAMPLING_LIMITS})
 
 
-class Asked(TypedDict, total=False):
+class Asked(Given, total=False):
     """What can be said of a tuned model to be made."""
 
     base_model: str
@@ -79,10 +79,6 @@ class Asked(TypedDict, total=False):
     top_p: float
     top_k: int
     reader_project_numbers: tuple[int, ...]
-    epoch_count: int
-    batch_size: int
-    learning_rate: float
-    learning_rate_multiplier: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +257,8 @@ def _plan(
     """The run that was asked for, when nothing at all is wrong with it."""
     base = app.catalog.find(asked.get("base_model", "") if parent is None else parent.base_model)
     given: Mapping[str, Any] = asked
-    hyperparameters = {name: given.get(name) for name in rules.LIMITS}
+    hyperparameters = {name: given.get(name) for name in types.NAMES}
+    hyperparameters["source"] = None if parent is None else parent.hyperparameters
     options, validation = asked.get("options", NO_OPTIONS), asked.get("validation")
     violations = [
         *_check_names(*(given.get(name, "") for name in NAMES)),

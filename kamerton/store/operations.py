@@ -59,8 +59,17 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What a worker has to tell of one of its runs."""
+
+    claim: Claim
+    snapshots: Sequence[Snapshot] = ()
+    notes: Sequence[Note] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
-    """What a worker must know of the run it works on."""
+    """What a worker must know of a run it works on."""
 
     ours: bool
     cancelled: bool = False
@@ -161,27 +170,47 @@ def cancel(database: Database, uid: str, keep: bool = False) -> None:
             _end(session, row, CANCELLED_FAILURE)
 
 
-def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None:
-    """The oldest run that nobody holds, or whose holder has been silent too long."""
+def claim(
+    database: Database,
+    worker: str,
+    lease_seconds: float,
+    base_model: str | None = None,
+    *,
+    unsuspected: bool = False,
+    besides: Sequence[str] = (),
+) -> Claim | None:
+    """The oldest run that nobody holds, or whose holder has been silent too long.
+
+    None as well when that one is not of `base_model`, or is to be `unsuspected` and its last
+    attempt died without a step of progress: nobody overtakes it, so its turn will come. `besides`
+    are the ids of operations that the caller works on: after a pause of the whole machine their
+    leases may have run out.
+    """
     now = datetime.now(UTC)
     with database.write() as session:
-        row = session.scalar(
-            select(OperationRow)
+        found = session.execute(
+            select(OperationRow, TunedModelRow)
+            .join(TunedModelRow, TunedModelRow.uid == OperationRow.uid)
             .where(
                 OperationRow.done.is_(False),
+                OperationRow.id.not_in(besides),
                 or_(OperationRow.worker.is_(None), OperationRow.lease_until < now),
             )
             .order_by(OperationRow.create_time)
             .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        if row is None:
+            .with_for_update(of=OperationRow, skip_locked=True)
+        ).one_or_none()
+        if found is None:
+            return None
+        row, model = found
+        if base_model is not None and model.base_model != base_model:
+            return None
+        if unsuspected and row.attempts_without_progress:
             return None
         row.worker = worker
         row.lease_until = now + timedelta(seconds=lease_seconds)
         row.attempt += 1
         row.attempts_without_progress += 1
-        model = session.get_one(TunedModelRow, row.uid)
         model.start_time = model.start_time or now
         session.flush()
         if row.attempt == 1:
@@ -213,19 +242,30 @@ def renew(
     snapshots: Sequence[Snapshot] = (),
     notes: Sequence[Note] = (),
 ) -> Hold:
-    """Prolong the lease, keep new snapshots and add to the story.
+    """`renew_all` for a single run."""
+    (hold,) = renew_all(database, lease_seconds, [News(claim, snapshots, notes)])
+    return hold
+
+
+def renew_all(database: Database, lease_seconds: float, news: Sequence[News]) -> list[Hold]:
+    """Prolong the leases of runs, keep their new snapshots and add to their stories, all in one
+    transaction; what became of each, in the order of `news`.
 
     Steps that are there already stay as they are: what a client saw is never rewritten.
     """
     with database.write() as session:
-        row = _held(session, claim)
-        if row is None:
-            return Hold(False)
-        row.lease_until = datetime.now(UTC) + timedelta(seconds=lease_seconds)
-        _tell(session, row.uid, notes)
-        if _keep(session, row.uid, snapshots):
-            row.attempts_without_progress = 0
-        return Hold(True, row.cancelled, row.keep)
+        return [_renew(session, lease_seconds, told) for told in news]
+
+
+def _renew(session: Session, lease_seconds: float, news: News) -> Hold:
+    row = _held(session, news.claim)
+    if row is None:
+        return Hold(False)
+    row.lease_until = datetime.now(UTC) + timedelta(seconds=lease_seconds)
+    _tell(session, row.uid, news.notes)
+    if _keep(session, row.uid, news.snapshots):
+        row.attempts_without_progress = 0
+    return Hold(True, row.cancelled, row.keep)
 
 
 def give_back(database: Database, claim: Claim, note: Note, *, counts: bool = True) -> None:

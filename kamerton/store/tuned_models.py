@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
@@ -162,7 +163,8 @@ def noun(session: Session, row: TunedModelRow) -> TunedModel:
         base_model=row.base_model,
         asked_base_model=row.asked_base_model,
         state=State(row.state),
-        hyperparameters=Hyperparameters(**row.hyperparameters),
+        # What newer versions have beside it has its defaults in older rows; JSON has no tuples.
+        hyperparameters=msgspec.convert(row.hyperparameters, Hyperparameters),
         example_count=row.example_count,
         total_steps=row.total_steps,
         temperature=row.temperature,

@@ -57,7 +57,15 @@ class _Data(msgspec.Struct):
     output_key: str = ""
 
 
-class _Hyperparameters(msgspec.Struct):
+class _Adapter(msgspec.Struct):
+    adapter_size: _Int64 | None = None
+    lora_alpha: _Int64 | None = None
+    lora_dropout: float | None = None
+    target_modules: tuple[str, ...] | None = None
+    rslora: bool | None = None
+
+
+class _Hyperparameters(_Adapter):
     epoch_count: _Int64 | None = None
     batch_size: _Int64 | None = None
     learning_rate: float | None = None
@@ -71,6 +79,8 @@ _INNER: Mapping[str, type[msgspec.Struct]] = {
 }
 OPTIONS = _Asked.__struct_fields__
 """Names of all that `options` reads."""
+ADAPTER = _Adapter.__struct_fields__
+"""Names of all that `adapter` reads."""
 
 
 def options(value: Any, at: str) -> tuple[Options | None, Columns]:
@@ -138,6 +148,11 @@ def hyperparameters(value: Any, at: str) -> dict[str, Any]:
     return _given(_read(value, _Hyperparameters, at))
 
 
+def adapter(value: Any, at: str) -> dict[str, Any]:
+    """Those of the hyperparameters that published messages have no field for."""
+    return _given(_read(value, _Adapter, at))
+
+
 def boolean(value: Any, at: str) -> bool:
     """Also as a query has it."""
     if isinstance(value, bool | None):
@@ -192,6 +207,7 @@ _KINDS = {
     "int": "a whole number of 64 bits",
     "float": "a finite number",
     "str": "a string",
+    "bool": "true or false",
     "array": "a list",
     "object": "an object",
 }

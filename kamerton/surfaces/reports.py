@@ -107,7 +107,19 @@ def estimate(noun: Estimate) -> Json:
 
 
 def hyperparameters(noun: Hyperparameters) -> Json:
-    return {camel_case(name): value for name, value in asdict(noun).items()}
+    told = asdict(noun) | {"target_modules": list(noun.target_modules)}
+    return {camel_case(name): value for name, value in told.items()}
+
+
+def adapter(noun: Hyperparameters) -> Json:
+    """Those that published messages have no field for, as a request to create has them."""
+    return {
+        "adapterSize": noun.lora_rank,
+        "loraAlpha": noun.lora_alpha,
+        "loraDropout": noun.lora_dropout,
+        "targetModules": list(noun.target_modules),
+        "rslora": noun.rslora,
+    }
 
 
 def diagnosis(noun: Diagnosis) -> Json:

@@ -69,9 +69,10 @@ class Checkpoints:
         """Seconds that the last one took."""
         self._saved_at = time.monotonic()
 
-    def is_due(self) -> bool:
-        """Whether saving would cost at most CHECKPOINT_COST of the time since the last one."""
-        interval = min(CHECKPOINT_SECONDS, max(1.0, self.cost / CHECKPOINT_COST))
+    def is_due(self, runs: int = 1) -> bool:
+        """Whether saving would cost at most CHECKPOINT_COST of the time since the last one, when
+        so many runs do so at the same time."""
+        interval = min(CHECKPOINT_SECONDS, max(1.0, runs * self.cost / CHECKPOINT_COST))
         return time.monotonic() - self._saved_at >= interval
 
     def try_to_save(self, progress: Progress, also: Callable[[], None] = lambda: None) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
 from kamerton.errors import InvalidArgument, Violation
-from kamerton.types import BaseModel, Hyperparameters
+from kamerton.types import GIVEN, BaseModel, Given, Hyperparameters
 
 FEW_EXAMPLES, MOST_EPOCHS = 500, 5
 """Up to so many examples: what the retired API did with any number, and scripts count on."""
@@ -18,7 +21,8 @@ MANY_EXAMPLES = 1000
 MAX_SCALE = 4.0
 """Beyond four times the reference batch the rule was not measured."""
 
-GIVEN = "given"
+OF_BASE = "of the base model"
+OF_SOURCE = "of the tuned model that it goes on from"
 WARM_UP = "of the base model: the rate rises to its peak in so many steps, and stays there"
 NO_WARM_UP = "no warm-up: the rate is at its peak from the first step to the last"
 PARTS = 5
@@ -29,46 +33,78 @@ LIMITS = {
     "batch_size": (1, 512),
     "learning_rate": (0.0, 1.0),
     "learning_rate_multiplier": (0.0, 100.0),
+    "adapter_size": (1, 256),
+    "lora_alpha": (1, 1024),
 }
+MODULE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+"""The end of a layer's name, such as `q_proj` or `self_attn.q_proj`."""
+MAX_MODULES, MAX_MODULE_CHARACTERS = 64, 200
+ALPHA_PER_RANK = 2
+"""Alpha of a rank that was asked for: the scale of the adapter stays when its rank changes."""
 
 
 def choose(
     example_count: int,
     base_model: BaseModel,
     *,
-    epoch_count: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    learning_rate_multiplier: float | None = None,
+    source: Hyperparameters | None = None,
     seed: int = 0,
+    **given: Unpack[Given],
 ) -> Hyperparameters:
     """The hyperparameters of a run. Raises InvalidArgument naming every value out of range.
+
+    `source` are those of the tuned model that it goes on from: its adapter stays what it is, and
+    is only trained further.
 
     For a base model with a `reference_batch_size` the peak learning rate grows with the batch
     (the linear scaling rule of Goyal et al., 2017, arXiv:1706.02677), up to MAX_SCALE: the dose
     per example is the same then, and the tutorial's 0.001 fits both of its batch sizes.
     """
-    given = {
-        "epoch_count": epoch_count,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "learning_rate_multiplier": learning_rate_multiplier,
-    }
-    _check(given)
+    _check(given, source)
     many = example_count >= MANY_EXAMPLES
-    batch = batch_size or (16 if many else 4)
+    batch = given.get("batch_size") or (16 if many else 4)
     default_rate = base_model.learning_rate / (5 if many else 1)
-    rate = learning_rate or default_rate * (learning_rate_multiplier or 1.0)
+    rate = given.get("learning_rate") or default_rate * (
+        given.get("learning_rate_multiplier") or 1.0
+    )
     return Hyperparameters(
-        epoch_count=epoch_count or _epochs(example_count),
+        epoch_count=given.get("epoch_count") or _epochs(example_count),
         batch_size=batch,
         learning_rate=rate,
         peak_learning_rate=rate * _scale(batch, base_model.reference_batch_size),
         warmup_steps=base_model.warmup_steps,
-        lora_rank=base_model.lora_rank,
-        lora_alpha=base_model.lora_alpha,
+        lora_dropout=given.get("lora_dropout") or 0.0,
         seed=seed,
+        **_adapter(base_model, source, given),
     )
+
+
+class _Adapter(TypedDict):
+    """What an adapter keeps for good, by field of the hyperparameters."""
+
+    lora_rank: int
+    lora_alpha: int
+    target_modules: tuple[str, ...]
+    rslora: bool
+
+
+def _adapter(base_model: BaseModel, source: Hyperparameters | None, given: Given) -> _Adapter:
+    if source is not None:
+        return {
+            "lora_rank": source.lora_rank,
+            "lora_alpha": source.lora_alpha,
+            "target_modules": source.target_modules,
+            "rslora": source.rslora,
+        }
+    rank = given.get("adapter_size")
+    usual = base_model.lora_alpha if rank is None else ALPHA_PER_RANK * rank
+    wanted = given.get("target_modules") or base_model.target_modules
+    return {
+        "lora_rank": rank or base_model.lora_rank,
+        "lora_alpha": given.get("lora_alpha") or usual,
+        "target_modules": tuple(dict.fromkeys(wanted)),
+        "rslora": bool(given.get("rslora")),
+    }
 
 
 def _epochs(example_count: int) -> int:
@@ -85,29 +121,49 @@ def reasons(
     example_count: int,
     base_model: BaseModel,
     *,
-    epoch_count: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    learning_rate_multiplier: float | None = None,
+    source: Hyperparameters | None = None,
+    **given: Unpack[Given],
 ) -> tuple[tuple[str, str], ...]:
     """By field of what `choose` makes of the same arguments, why it is what it is."""
     many = example_count >= MANY_EXAMPLES
     amount = f"{'at least' if many else 'fewer than'} {MANY_EXAMPLES:,} examples"
-    batch = batch_size or (16 if many else 4)
+    batch = given.get("batch_size") or (16 if many else 4)
     rate = f"{base_model.learning_rate:g} of the base model"
     if many:
         rate = f"a fifth of the {rate} for {amount}"
-    if learning_rate_multiplier is not None:
-        rate = f"{learning_rate_multiplier:g} times {rate}"
-    return (
-        ("epoch_count", GIVEN if epoch_count else _epochs_reason(example_count)),
-        ("batch_size", GIVEN if batch_size else f"batches of {batch} for {amount}"),
-        ("learning_rate", rate if learning_rate is None else GIVEN),
-        ("peak_learning_rate", _peak_reason(batch, base_model.reference_batch_size)),
-        ("warmup_steps", WARM_UP if base_model.warmup_steps else NO_WARM_UP),
-        ("lora_rank", "of the base model"),
-        ("lora_alpha", "of the base model"),
+    if (multiplier := given.get("learning_rate_multiplier")) is not None:
+        rate = f"{multiplier:g} times {rate}"
+    usual = {
+        "epoch_count": _epochs_reason(example_count),
+        "batch_size": f"batches of {batch} for {amount}",
+        "learning_rate": rate,
+        "peak_learning_rate": _peak_reason(batch, base_model.reference_batch_size),
+        "warmup_steps": WARM_UP if base_model.warmup_steps else NO_WARM_UP,
+        **_adapter_reasons(source, given, bool(base_model.target_modules)),
+    }
+    asked: Mapping[str, Any] = given
+    return tuple(
+        (name, why if asked.get(_ASKED_AS.get(name, name)) is None else GIVEN)
+        for name, why in usual.items()
     )
+
+
+_ASKED_AS = {"lora_rank": "adapter_size"}
+"""Fields of the hyperparameters whose arguments have other names."""
+
+
+def _adapter_reasons(source: Hyperparameters | None, given: Given, of_base: bool) -> dict[str, str]:
+    dropout = {"lora_dropout": "none unless it is asked for"}
+    if source is not None:
+        return dict.fromkeys(_Adapter.__annotations__, OF_SOURCE) | dropout
+    sized = given.get("adapter_size") is not None
+    return {
+        "lora_rank": OF_BASE,
+        "lora_alpha": f"{ALPHA_PER_RANK} times the rank" if sized else OF_BASE,
+        "target_modules": OF_BASE if of_base else "every linear layer but the head",
+        "rslora": "the usual scale, alpha / rank",
+        **dropout,
+    }
 
 
 def _epochs_reason(example_count: int) -> str:
@@ -164,18 +220,54 @@ def measured_steps(
     return frozenset(steps)
 
 
-def _check(given: dict[str, float | int | None]) -> None:
-    violations = [
-        Violation(name, _range(name))
-        for name, value in given.items()
-        if value is not None and not _within(name, value)
-    ]
-    if given["learning_rate"] is not None and given["learning_rate_multiplier"] is not None:
-        violations.append(
-            Violation("learning_rate_multiplier", "give it or learning_rate, not both")
-        )
-    if violations:
+def _check(given: Given, source: Hyperparameters | None) -> None:
+    if violations := [*_violations(given, source)]:
         raise InvalidArgument.all_of(violations)
+
+
+def _violations(given: Given, source: Hyperparameters | None) -> Iterator[Violation]:
+    asked: Mapping[str, Any] = given
+    for name in LIMITS:
+        value = asked.get(name)
+        if value is not None and not _within(name, value):
+            yield Violation(name, _range(name))
+    rates = (given.get("learning_rate"), given.get("learning_rate_multiplier"))
+    if None not in rates:
+        yield Violation("learning_rate_multiplier", "give it or learning_rate, not both")
+    dropout = given.get("lora_dropout")
+    if dropout is not None and not 0 <= dropout < 1:
+        yield Violation("lora_dropout", "must be at least 0 and below 1")
+    modules = given.get("target_modules")
+    if modules is not None and (wrong := _wrong_modules(modules)):
+        yield Violation("target_modules", wrong)
+    elif source is not None:
+        yield from _other_adapter(asked, source)
+
+
+def _wrong_modules(modules: Any) -> str:
+    """What is wrong with names of layers, "" for nothing; which there are, only the base knows."""
+    is_list = isinstance(modules, Sequence) and not isinstance(modules, str)
+    if not is_list or not all(isinstance(name, str) for name in modules):
+        return 'must be a list of names, such as ["q_proj", "v_proj"]'
+    if len(modules) > MAX_MODULES:
+        return f"{len(modules)} names, at most {MAX_MODULES}"
+    for name in modules:
+        if len(name) > MAX_MODULE_CHARACTERS or not MODULE.fullmatch(name):
+            return f"{name[:100]!r} is no end of a layer's name, such as q_proj or mlp.up_proj"
+    return ""
+
+
+def _other_adapter(asked: Mapping[str, Any], source: Hyperparameters) -> Iterator[Violation]:
+    """What cannot be had when an adapter that is there is trained further."""
+    for field in _Adapter.__annotations__:
+        name, kept = _ASKED_AS.get(field, field), getattr(source, field)
+        wanted = asked.get(name)
+        if wanted is None or wanted == kept:
+            continue
+        if field != "target_modules" or set(wanted) != set(kept):
+            yield Violation(
+                name, "must be that of the tuned model that it goes on from: leave it out"
+            )
 
 
 def _within(name: str, value: float) -> bool:

@@ -9,11 +9,9 @@ Shapes: T tokens, H hidden, k heads, d head size, I inner size of the feed-forwa
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -148,8 +146,6 @@ EAGER = Pointwise()
 def compiled() -> Pointwise:
     """For any number of tokens; the first step with them takes some seconds longer, less where an
     earlier process has left what it compiled. As they are where there is no C++ compiler."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kamerton"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
     made: dict[str, Any] = {
         field.name: torch.compile(field.default, dynamic=True)  # type: ignore[arg-type]
         for field in fields(Pointwise)

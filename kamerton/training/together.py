@@ -17,7 +17,6 @@ from typing import Literal
 
 import torch
 
-from kamerton.inference import weights
 from kamerton.inference.weights import LoadedBase
 from kamerton.training import gemma3, memory, pointwise
 from kamerton.training.adapter import Adapter
@@ -94,6 +93,11 @@ class Together:
                 self._compiling -= is_long
                 self._changed.notify_all()
 
+    @property
+    def count(self) -> int:
+        """Of runs that take steps now."""
+        return self._running
+
     def gradients(self, adapter: Adapter, rows: Sequence[Row], step: int = 0) -> float:
         """Put the gradients of the mean loss of rows into an adapter; that loss, in nats per
         learned token."""
@@ -155,14 +159,13 @@ class Together:
 
     def _compute(self, chosen: list[_Request]) -> None:
         """Whatever happens, every request is done afterwards."""
-        start = time.perf_counter()
+        first, start = chosen[0], time.perf_counter()
         try:
             self._pass(chosen)
         except Exception as error:
-            if len(chosen) == 1 or not weights.is_out_of_memory(error):
-                for request in chosen:
-                    request.error = error
-            else:  # There may be room for each by itself.
+            if len(chosen) == 1:
+                first.error = error
+            else:  # There may be room for each; and what one of them does concerns no other.
                 for request in chosen:
                     self._compute([request])
         finally:

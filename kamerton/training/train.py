@@ -215,7 +215,7 @@ class Run:
             self._end_epoch(snapshot)
             ended = _by_budget(limit) or self._stops()
             # Another attempt would not measure at the same time what was told by then.
-            if is_timed or self._checkpoints.is_due():
+            if is_timed or self._checkpoints.is_due(self._together.count):
                 self._save()
             if self._has_seconds:
                 self._checkpoints.tell(Told(snapshot.step, self._meter.seconds()))

@@ -1,4 +1,4 @@
-"""Training as a warm child process, and the side of it that lives in the worker."""
+"""Training as a warm child process, a thread for each run; and its side in the worker."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from kamerton.types import (
 
 if TYPE_CHECKING:
     from kamerton.inference.weights import LoadedBase
+    from kamerton.training.together import Together
 
 EXAMPLES = "examples.jsonl"
 HELD_OUT = "held_out.jsonl"
@@ -60,6 +61,8 @@ class Start(msgspec.Struct, tag=True):
     base_models: tuple[BaseModel, ...]
     """To be loaded before the first run."""
     device: str
+    trainer: str
+    """lean, or trl: whose steps a run takes."""
 
 
 class Run(msgspec.Struct, tag=True):
@@ -136,12 +139,15 @@ Event = Ready | Stepped | Busy | Noted | Finished | Failed | Left
 
 
 class TrainerProcess:
-    """A child that trains one run after another on a base model it keeps warm."""
+    """A child that trains runs, at the same time where they have the same base model, which it
+    keeps warm."""
 
-    def __init__(self, base_models: tuple[BaseModel, ...], device: str, log: Path) -> None:
+    def __init__(
+        self, base_models: tuple[BaseModel, ...], device: str, log: Path, trainer: str = "lean"
+    ) -> None:
         self.child = Child(__spec__.name, log)
         self._decoder = msgspec.json.Decoder(Event)
-        self._send(Start(base_models, device))
+        self._send(Start(base_models, device, trainer))
 
     def start(self, run: Run) -> None:
         self._send(run)
@@ -235,43 +241,84 @@ def main() -> None:
     _be_ended_first()
     import torch
 
-    from kamerton.inference import weights
-
     start = commands.get()
     assert isinstance(start, Start)
-    threads = torch.get_num_threads()
-    bases: dict[str, LoadedBase] = {}
-
-    def base(base_model: BaseModel) -> LoadedBase:
-        """Load a base model, one at a time: there may be no room for two."""
-        if base_model.name not in bases:
-            bases.clear()
-            bases[base_model.name] = weights.load(base_model, start.device)
-            # More threads than one only wait for each other on a small model.
-            torch.set_num_threads(1 if bases[base_model.name].is_small else threads)
-        return bases[base_model.name]
-
+    shared = _Shared(start, torch.get_num_threads())
     try:
         for base_model in start.base_models:
-            _warm(base(base_model))
+            _warm(*shared.get(base_model))
     except Exception:  # The runs that need it will say it again, to whom it concerns.
         report()
     tell(channel, Ready())
+    runs: dict[threading.Thread, Run] = {}
     while True:
         run = commands.get()
         assert isinstance(run, Run)
-        tell(channel, _train(run, base, channel, stops))
+        runs = {thread: other for thread, other in runs.items() if thread.is_alive()}
+        before = [thread for thread, other in runs.items() if _are_apart(run, other)]
+        thread = threading.Thread(
+            target=_carry, args=(run, before, shared, channel, stops), daemon=True
+        )
+        runs[thread] = run
+        thread.start()
+
+
+def _are_apart(run: Run, other: Run) -> bool:
+    """Whether one must wait for the other's end: there may be no room for two base models, and an
+    attempt that the worker has given up may still write to its folder."""
+    return run.base_model != other.base_model or run.directory == other.directory
+
+
+class _Shared:
+    """The base model that is in memory, and what computes the steps of all runs on it."""
+
+    def __init__(self, start: Start, threads: int) -> None:
+        self.trainer = start.trainer
+        self._device = start.device
+        self._threads = threads
+        self._loading = threading.Lock()
+        self._held: tuple[LoadedBase, Together] | None = None
+
+    def get(self, base_model: BaseModel) -> tuple[LoadedBase, Together]:
+        """Load a base model, in place of another."""
+        import torch
+
+        from kamerton.inference import weights
+        from kamerton.training.together import Together
+
+        with self._loading:
+            if self._held is None or self._held[0].base_model != base_model:
+                self._held = None
+                torch.set_num_threads(self._threads)
+                loaded = weights.load(base_model, self._device)
+                self._held = loaded, Together(loaded)
+                # More threads than one only wait for each other on a small model.
+                torch.set_num_threads(1 if loaded.is_small else self._threads)
+            return self._held
+
+
+def _carry(
+    run: Run,
+    before: Sequence[threading.Thread],
+    shared: _Shared,
+    channel: Channel,
+    stops: Mapping[int, GiveUp | Pause],
+) -> None:
+    """A run from its beginning to its last word, when those `before` it have ended."""
+    for thread in before:
+        thread.join()
+    tell(channel, _train(run, shared, channel, stops))
 
 
 def _train(
     run: Run,
-    base: Callable[[BaseModel], LoadedBase],
+    shared: _Shared,
     channel: Channel,
     stops: Mapping[int, GiveUp | Pause],
 ) -> Finished | Failed | Left:
     """Any failure must become an event with a reason: hence the broad except."""
     from kamerton.training.examination import Examination
-    from kamerton.training.train import Limits, train
+    from kamerton.training.train import Limits
 
     def on_snapshot(snapshot: Snapshot) -> bool:
         tell(channel, Stepped(run.number, snapshot))
@@ -296,11 +343,11 @@ def _train(
     try:
         directory, kept = Path(run.directory), Path(run.examples)
         examples, held_out = kept_examples(kept), kept_held_out(kept)
-        loaded = base(run.base_model)
+        loaded, together = shared.get(run.base_model)
         examination = Examination(loaded, examples, held_out, directory, run.card_share, go_on)
         if before := examination.before():
             on_event("baseline", before.sentence, None)
-        adapter = train(
+        adapter = _trainer(shared.trainer)(
             run.base_model,
             examples,
             run.hyperparameters,
@@ -311,6 +358,7 @@ def _train(
             held_out=held_out,
             limits=Limits(run.budget, run.early_stopping, run.micro_batch),
             on_event=on_event,
+            together=together,
         )
         card, verdict = examination.after(adapter)
     except Paused:
@@ -323,13 +371,24 @@ def _train(
     return Finished(run.number, read_outcome(adapter), verdict, card)
 
 
+def _trainer(name: str) -> Callable[..., Path]:
+    """Raises FailedPrecondition where TRL is not installed."""
+    if name == "trl":
+        from kamerton.training import trl_engine
+
+        return trl_engine.train
+    from kamerton.training.train import train
+
+    return train
+
+
 def _be_ended_first() -> None:
     """When memory runs out, this process is to be ended, and no neighbour."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def _warm(loaded: LoadedBase) -> None:
+def _warm(loaded: LoadedBase, together: Together) -> None:
     """Train a step on nothing that matters, so that the first real one is not the slow one."""
     from kamerton.training.train import train
 
@@ -343,6 +402,7 @@ def _warm(loaded: LoadedBase) -> None:
             Path(directory),
             lambda snapshot: True,
             loaded=loaded,
+            together=together,
         )
 
 

@@ -50,6 +50,16 @@ def test_a_run_with_budget_and_validation_data(fake: FakeServer) -> None:
     }
 
 
+def test_a_run_with_an_adapter_of_its_own(fake: FakeServer) -> None:
+    Client(fake.endpoint).create_tuned_model(
+        PAIRS, base_model="models/m", epoch_count=3, adapter_size=16, target_modules=["q_proj"]
+    )
+    task = sent(fake)["tuning_task"]
+    assert task["hyperparameters"] == {"epoch_count": 3}
+    chosen = {"adapter_size": 16, "target_modules": ["q_proj"]}
+    assert task["kamerton"] == {"hyperparameters": chosen}
+
+
 def test_checking_rows(fake: FakeServer) -> None:
     rows = [{"prompt": "1", "completion": "2"}]
     client = Client(fake.endpoint)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -66,15 +67,15 @@ def test_the_same_renderer_has_the_same_hash(tiny: BaseModel) -> None:
 
 def without_trimming(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        prompts, "_texts", lambda contents: (f"{c.role}\n{c.text}" for c in contents)
+        prompts, "_turns", lambda contents, _: ((c.role, c.text, c.learn) for c in contents)
     )
 
 
 def with_marks_in_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Renderer.__init__
 
-    def init(renderer: Renderer, tokenizer: Tokenizer) -> None:
-        honest(renderer, tokenizer)
+    def init(renderer: Renderer, tokenizer: Tokenizer, *others: Any, **named: Any) -> None:
+        honest(renderer, tokenizer, *others, **named)
         tokenizer.encode_special_tokens = False
 
     monkeypatch.setattr(Renderer, "__init__", init)
@@ -84,23 +85,19 @@ def with_two_bos(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Renderer._lay
 
     def lay(
-        renderer: Renderer, contents: list[Content], encoded: Iterator[list[int]]
+        renderer: Renderer, conversation: Any, encoded: Iterator[list[int]]
     ) -> tuple[list[int], list[prompts.Span]]:
-        ids, spans = honest(renderer, contents, encoded)
+        ids, spans = honest(renderer, conversation, encoded)
         return [renderer.bos, *ids], [(start + 1, end + 1) for start, end in spans]
 
     monkeypatch.setattr(Renderer, "_lay", lay)
 
 
 def with_all_turns_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Renderer._lay
-
-    def lay(
-        renderer: Renderer, contents: list[Content], encoded: Iterator[list[int]]
-    ) -> tuple[list[int], list[prompts.Span]]:
-        return honest(renderer, [replace(turn, learn=True) for turn in contents], encoded)
-
-    monkeypatch.setattr(Renderer, "_lay", lay)
+    honest = prompts._turns
+    monkeypatch.setattr(
+        prompts, "_turns", lambda *given: ((role, text, True) for role, text, _ in honest(*given))
+    )
 
 
 def with_other_prompts_than_in_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +58,21 @@ def test_why_each_hyperparameter_was_chosen_stays_with_the_model(app: FakeApp) -
     assert why["epoch_count"] == "5 for at most 500 examples"
     assert why["batch_size"] == "given"
     assert tuned_models.get(app, ANN, made.id).reasons == made.reasons
+
+
+def test_an_adapter_can_be_chosen_and_is_kept_by_who_goes_on(app: FakeApp) -> None:
+    first = create(app, adapter_size=32, target_modules=("q_proj",), lora_dropout=0.5).tuned_model
+    kept = tuned_models.get(app, ANN, first.id).hyperparameters
+    assert (kept.lora_rank, kept.lora_alpha, kept.lora_dropout) == (32, 64, 0.5)
+    assert kept.target_modules == ("q_proj",)
+    folders.publish(tuned_models.adapter_of(app, first), lambda folder: None)
+    app.runner.finish_all()
+    again = create(app, source=first.id).tuned_model
+    assert again.hyperparameters == replace(kept, lora_dropout=0.0)
+    assert dict(again.reasons)["lora_rank"] == "of the tuned model that it goes on from"
+    with pytest.raises(InvalidArgument, match="goes on from") as caught:
+        create(app, source=first.id, adapter_size=8, rslora=False)
+    assert [violation.field for violation in caught.value.violations] == ["adapter_size"]
 
 
 def test_everything_wrong_is_named_at_once_and_nothing_is_kept(app: FakeApp) -> None:

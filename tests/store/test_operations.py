@@ -12,9 +12,9 @@ import pytest
 from kamerton.errors import AlreadyExists, ResourceExhausted, Unavailable
 from kamerton.findings import Finding, Hit, Report, Spread, Statistics, Tokens
 from kamerton.store import database as database_module
-from kamerton.store import operations, tuned_models
+from kamerton.store import events, operations, tuned_models
 from kamerton.store.database import Database
-from kamerton.store.operations import Hold
+from kamerton.store.operations import Hold, News, Note
 from kamerton.store.tuned_models import Filter
 from kamerton.types import (
     Budget,
@@ -169,6 +169,66 @@ def test_the_oldest_run_is_claimed_first_and_once(database: Database) -> None:
     assert first is not None and first.tuned_model.id == "a"
     assert second is not None and second.tuned_model.id == "b"
     assert first.tuned_model.start_time is not None
+    assert operations.claim(database, "w3", LEASE) is None
+
+
+def test_nobody_overtakes_a_run_of_another_base_model(database: Database) -> None:
+    made = operation("a", number=1)
+    other = replace(made, tuned_model=replace(made.tuned_model, base_model="other"))
+    operations.add(database, other, ANN.owner, 10)
+    operations.add(database, operation("b", number=2), ANN.owner, 10)
+    base = operation().tuned_model.base_model
+    assert operations.claim(database, "w1", LEASE, base) is None
+    first = operations.claim(database, "w1", LEASE, "other")
+    second = operations.claim(database, "w1", LEASE, base)
+    assert first is not None and first.tuned_model.id == "a" and first.attempt == 1
+    assert second is not None and second.tuned_model.id == "b"
+
+
+def test_a_run_that_died_without_a_step_is_a_suspect_until_it_takes_one(database: Database) -> None:
+    operations.add(database, operation("a", number=1), ANN.owner, 10)
+    operations.add(database, operation("b", number=2), ANN.owner, 10)
+    first = operations.claim(database, "w1", LEASE, unsuspected=True)
+    assert first is not None and first.tuned_model.id == "a"
+    operations.give_back(database, first, Note("trainer_died", ""))
+    assert operations.claim(database, "w1", LEASE, unsuspected=True) is None
+    again = operations.claim(database, "w1", LEASE)
+    assert again is not None and again.tuned_model.id == "a"
+    operations.renew(database, again, LEASE, [snapshot(1)])
+    operations.give_back(database, again, Note("trainer_died", ""))
+    assert operations.claim(database, "w1", LEASE, unsuspected=True) is not None
+
+
+def test_a_worker_does_not_claim_beside_itself(database: Database) -> None:
+    operations.add(database, operation(), ANN.owner, 10)
+    held = operations.claim(database, "w1", -1.0)
+    assert held is not None
+    assert operations.claim(database, "w1", LEASE, besides=[held.operation_id]) is None
+    assert operations.claim(database, "w1", LEASE) is not None
+
+
+def test_many_leases_are_renewed_at_once(database: Database) -> None:
+    for number, id in enumerate("abc"):
+        operations.add(database, operation(id, number), ANN.owner, 10)
+    lost = operations.claim(database, "w1", -1.0)
+    held = operations.claim(database, "w2", LEASE)
+    other = operations.claim(database, "w2", LEASE)
+    assert lost is not None and held is not None and other is not None
+    operations.cancel(database, "uid-b", keep=True)
+    told = [
+        News(lost, [snapshot(1)]),
+        News(other, [snapshot(1), snapshot(2)], [Note("resumed", "Goes on.", 0)]),
+        News(held),
+    ]
+    assert operations.renew_all(database, LEASE, told) == [
+        Hold(False),
+        Hold(True, cancelled=True, keep=True),
+        Hold(True),
+    ]
+    counts = {id: tuned_models.get(database, id) for id in "abc"}
+    assert [len(model.snapshots) for model in counts.values() if model] == [0, 2, 0]
+    assert events.list_(database, "uid-b", 0, 10)[-1].kind == "resumed"
+    assert operations.claim(database, "w3", LEASE) is not None  # The third.
     assert operations.claim(database, "w3", LEASE) is None
 
 

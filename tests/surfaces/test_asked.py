@@ -19,7 +19,7 @@ NAMES = st.sampled_from(
         "earlyStopping", "mode", "patience", "min_change",
         "share", "atLeast", "seed", "allow", "inputKey", "output_key", "examples",
         "fileUri", "file_uri", "baseModel", "hyperparameters", "epochCount",
-        "learning_rate", "validateOnly",
+        "learning_rate", "validateOnly", "adapterSize", "target_modules", "rslora",
     ]
 )  # fmt: skip
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

@@ -191,7 +191,7 @@ def test_a_killed_run_obeys_the_same_budget_and_ends_in_the_same_bytes(
         return losses.setdefault(found, 0.5 if len(losses) == {6: 4, 10: 7}[best_at] else 2)
 
     monkeypatch.setattr(HeldOut, "loss", loss)
-    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda *_: True)
     budget = Budget(max_tokens=tokens_of(loaded, 10))
     straight, expected = run(loaded, tmp_path / "straight", budget=budget)
     best = lowest(expected)
@@ -208,7 +208,7 @@ def test_a_killed_run_obeys_the_same_budget_and_ends_in_the_same_bytes(
 def test_a_budget_of_seconds_is_kept_over_attempts(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda *_: True)
     endless = Hyperparameters(1000, 4, 0.001, 0.001)
     budget = Budget(max_seconds=3.0)
     start = time.monotonic()
@@ -228,7 +228,7 @@ def test_a_budget_of_seconds_is_kept_over_attempts(
 def test_an_attempt_that_has_no_time_left_keeps_what_there_is(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda *_: True)
     run(loaded, tmp_path / "run", budget=Budget(max_seconds=1000.0), stop_at=4)
     monkeypatch.setattr(Meter, "seconds", lambda self: 2000.0)
     adapter, snapshots = run(loaded, tmp_path / "run", budget=Budget(max_seconds=1000.0))
@@ -331,7 +331,7 @@ def test_a_checkpoint_of_an_older_version_is_not_taken_for_one_of_this(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight, _ = run(loaded, tmp_path / "straight", held_out=())
-    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda *_: True)
 
     def old(tensors: dict[str, torch.Tensor], file: Path) -> None:
         save_file({name: tensor for name, tensor in tensors.items() if name != "layout"}, file)

@@ -81,6 +81,21 @@ def test_without_a_reference_every_batch_has_the_same_peak() -> None:
         {"learning_rate": math.nan},
         {"learning_rate": math.inf},
         {"learning_rate_multiplier": 101.0},
+        {"adapter_size": 0},
+        {"adapter_size": 257},
+        {"lora_alpha": 0},
+        {"lora_alpha": 1025},
+        {"lora_dropout": 1.0},
+        {"lora_dropout": -0.1},
+        {"lora_dropout": math.nan},
+        {"target_modules": "q_proj"},
+        {"target_modules": 7},
+        {"target_modules": [7]},
+        {"target_modules": [""]},
+        {"target_modules": ["q_proj", ".*_proj"]},
+        {"target_modules": ["q_proj."]},
+        {"target_modules": ["x" * 201]},
+        {"target_modules": ["q_proj"] * 65},
     ],
 )
 def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
@@ -145,3 +160,48 @@ def test_what_was_given_is_called_so() -> None:
     assert dict(reasons(15, BASE, learning_rate_multiplier=2.0))["learning_rate"] == (
         "2 times 0.001 of the base model"
     )
+
+
+def test_the_adapter_is_the_base_models_unless_one_is_asked_for() -> None:
+    base = BaseModel(name="b", weights="", lora_rank=4, lora_alpha=12)
+    usual = choose(15, base)
+    assert (usual.lora_rank, usual.lora_alpha, usual.lora_dropout) == (4, 12, 0.0)
+    assert (usual.target_modules, usual.rslora) == ((), False)
+    sized = choose(15, base, adapter_size=256)
+    assert (sized.lora_rank, sized.lora_alpha) == (256, 512)
+    both = choose(15, base, adapter_size=1, lora_alpha=3, lora_dropout=0.0, rslora=True)
+    assert (both.lora_rank, both.lora_alpha, both.rslora) == (1, 3, True)
+    named = choose(15, base, lora_dropout=0.1, target_modules=["q_proj", "mlp.up_proj", "q_proj"])
+    assert (named.lora_rank, named.lora_dropout) == (4, 0.1)
+    assert named.target_modules == ("q_proj", "mlp.up_proj")
+
+
+def test_an_adapter_has_its_reasons() -> None:
+    usual, sized = dict(reasons(15, BASE)), dict(reasons(15, BASE, adapter_size=16))
+    assert usual["lora_rank"] == usual["lora_alpha"] == "of the base model"
+    assert usual["target_modules"] == "every linear layer but the head"
+    assert (sized["lora_rank"], sized["lora_alpha"]) == ("given", "2 times the rank")
+    wanted: Any = {"lora_alpha": 3, "lora_dropout": 0.0, "target_modules": [], "rslora": False}
+    asked = dict(reasons(15, BASE, **wanted))
+    assert {asked[name] for name in wanted} == {"given"}
+
+
+def test_who_goes_on_keeps_the_adapter_that_is_there() -> None:
+    source = choose(15, BASE, adapter_size=2, target_modules=["q_proj", "v_proj"], rslora=True)
+    again = choose(99, BASE, source=source, batch_size=8, lora_dropout=0.5)
+    assert (again.lora_rank, again.lora_alpha, again.rslora) == (2, 4, True)
+    assert again.target_modules == ("q_proj", "v_proj")
+    assert (again.batch_size, again.lora_dropout) == (8, 0.5)
+    why = dict(reasons(99, BASE, source=source, adapter_size=2))
+    assert why["lora_rank"] == "given"
+    assert why["lora_alpha"] == "of the tuned model that it goes on from"
+
+
+def test_another_adapter_than_the_one_that_is_there_is_refused() -> None:
+    source = choose(15, BASE, adapter_size=2, target_modules=["q_proj", "v_proj"])
+    same: Any = {"adapter_size": 2, "lora_alpha": 4, "target_modules": ["v_proj", "q_proj"]}
+    assert choose(15, BASE, source=source, rslora=False, **same).lora_rank == 2
+    other: Any = {"adapter_size": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "rslora": True}
+    with pytest.raises(InvalidArgument, match="leave it out") as caught:
+        choose(15, BASE, source=source, **other)
+    assert {violation.field for violation in caught.value.violations} == set(other)

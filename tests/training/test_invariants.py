@@ -67,7 +67,7 @@ def base(request: pytest.FixtureRequest) -> LoadedBase:
 
 @pytest.fixture
 def saving_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda *_: True)
 
 
 @dataclass

@@ -15,9 +15,10 @@ from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Internal, KamertonError
 from kamerton.inference import attention, weights
 from kamerton.inference.catalog import EMBEDDED
+from kamerton.inference.lora import WEIGHTS
 from kamerton.inference.weights import LoadedBase
 from kamerton.training import proof
-from kamerton.training.adapter import WEIGHTS, Adapter
+from kamerton.training.adapter import Adapter
 from kamerton.training.train import train
 from kamerton.training.trainer_process import failure_of
 from kamerton.types import Content, Example, Hyperparameters

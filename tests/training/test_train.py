@@ -212,7 +212,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     loaded: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int, damage: str
 ) -> None:
     straight, expected = run(loaded, tmp_path / "straight")
-    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda *_: True)
     run(loaded, tmp_path / "killed", stop_at=stop_at)
     saved = sorted((tmp_path / "killed" / "checkpoints").iterdir())
     for checkpoint in {"none": [], "last": saved[-1:], "all": saved}[damage]:

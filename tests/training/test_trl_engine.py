@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on(
             raise Cancelled("plug pulled")
         return True
 
-    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda *_: True)
     with pytest.raises(Cancelled):
         trl_engine.train(loaded.base_model, EXAMPLES, SHORT, tmp_path, kill, loaded=loaded)
     taken: list[int] = []

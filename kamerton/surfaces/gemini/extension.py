@@ -15,6 +15,7 @@ from kamerton.types import Budget, EarlyStopping, Estimate, Failure, Snapshot, T
 TRAINING_DATA = "tuned_model.tuning_task.training_data"
 VALIDATION_DATA = "tuned_model.tuning_task.validation_data"
 KAMERTON = "tuned_model.tuning_task.kamerton"
+HYPERPARAMETERS = f"{KAMERTON}.hyperparameters"
 FILE_URI = f"{TRAINING_DATA}.file_uri"
 FIELDS = {
     "file_uri": FILE_URI,
@@ -24,6 +25,7 @@ FIELDS = {
     "validation_output_key": f"{VALIDATION_DATA}.output_key",
     "validation_examples": f"{VALIDATION_DATA}.examples.examples",
     **{name: f"{KAMERTON}.{name}" for name in asked.OPTIONS},
+    **{name: f"{HYPERPARAMETERS}.{name}" for name in asked.ADAPTER},
 }
 """Where the arguments of `tuned_models.create` stand in the request."""
 
@@ -52,8 +54,12 @@ def lifted(given: Json, query: Mapping[str, str]) -> Extension:
     task = _inner(given.get("tuned_model"), "tuningTask", "tuning_task")
     if task is None:
         return Extension(validate_only=validate_only)
-    options, columns = asked.options(_taken(task, "kamerton"), KAMERTON)
-    arguments: dict[str, Any] = {} if options is None else {"options": options}
+    ours = _taken(task, "kamerton")
+    chosen = _taken(ours, "hyperparameters") if isinstance(ours, dict) else None
+    arguments = asked.adapter(chosen, HYPERPARAMETERS)
+    options, columns = asked.options(ours, KAMERTON)
+    if options is not None:
+        arguments["options"] = options
     if (validation := _taken(task, "validationData", "validation_data")) is not None:
         arguments["validation"] = asked.data(validation, VALIDATION_DATA)
     uri = _file_uri(_inner(task, "trainingData", "training_data"))
@@ -97,6 +103,7 @@ def facts(noun: TunedModel) -> Json:
         "totalSteps": noun.total_steps,
         "peakLearningRate": noun.hyperparameters.peak_learning_rate,
         "loraRank": noun.hyperparameters.lora_rank,
+        "hyperparameters": reports.adapter(noun.hyperparameters),
     }
     if noun.reasons:
         made["hyperparameterReasons"] = {reports.camel_case(n): why for n, why in noun.reasons}

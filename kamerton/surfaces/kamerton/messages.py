@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kamerton.surfaces.epochs import epoch_name
-from kamerton.surfaces.reports import camel_case, diagnosis, estimate, report
-from kamerton.types import Event, Snapshot, TunedModel
+from kamerton.surfaces.reports import adapter, camel_case, diagnosis, estimate, report
+from kamerton.types import GIVEN, NAMES, Event, Snapshot, TunedModel
 
 if TYPE_CHECKING:
     from kamerton.service.datasets import Outcome
@@ -27,10 +27,7 @@ CHECK_FIELDS = {
     "validation_file_uri": "validation_data.file_uri",
     "validation_input_key": "validation_data.input_key",
     "validation_output_key": "validation_data.output_key",
-    **{
-        name: f"hyperparameters.{name}"
-        for name in ("epoch_count", "batch_size", "learning_rate", "learning_rate_multiplier")
-    },
+    **{name: f"hyperparameters.{name}" for name in NAMES},
 }
 """Where the arguments of `datasets.check` stand in the request, if not under their own names."""
 
@@ -126,7 +123,19 @@ def _next_request(model: TunedModel, changed: Mapping[str, Any]) -> Json:
             **changed,
         }
     }
+    if asked := _asked_adapter(model):
+        made["tuningTask"]["kamerton"] = {"hyperparameters": asked}
     return made
+
+
+def _asked_adapter(model: TunedModel) -> Json:
+    """What the caller chose of the adapter; the rest would be chosen again as it was."""
+    why = {camel_case(name): reason for name, reason in model.reasons}
+    return {
+        name: value
+        for name, value in adapter(model.hyperparameters).items()
+        if why.get("loraRank" if name == "adapterSize" else name) == GIVEN
+    }
 
 
 def _shown(value: Any) -> Any:

@@ -15,7 +15,8 @@ from kamerton.service.plans import Options
 from kamerton.service.readings import Data
 from kamerton.surfaces import errors, reports
 from kamerton.surfaces.gemini import extension, grpc_methods, messages
-from kamerton.types import Budget, EarlyStopping, Holdout, State
+from kamerton.training.hyperparameters import choose
+from kamerton.types import NAMES, BaseModel, Budget, EarlyStopping, Holdout, State
 from tests.surfaces.gemini.fake_service import (
     ESTIMATE,
     FOUND,
@@ -33,6 +34,7 @@ from tests.surfaces.gemini.grpc_client import Serving, details, refused, tuned
 PAIR = {"text_input": "1", "output": "2"}
 INLINE = {"examples": {"examples": [PAIR]}}
 TASK = "tuned_model.tuning_task"
+BASE = BaseModel(name="b", weights="")
 
 
 def create(http: Http, task: Any, query: str = "", **around: Any) -> Any:
@@ -71,6 +73,33 @@ def test_options_in_both_spellings(
     stopping = EarlyStopping("on", 5, 0.1)
     wanted = Options(Budget(20000, 60.0), 1.5, Holdout(0.2, 5, 30, 7), ("K204",), stopping)
     assert verbs.asked["options"] == wanted
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"adapterSize": 16, "loraAlpha": "8", "loraDropout": 0.5, "targetModules": ["q_proj"],
+         "rslora": True},
+        {"adapter_size": "16", "lora_alpha": 8, "lora_dropout": "0.5",
+         "target_modules": ["q_proj"], "rslora": "true"},
+    ],
+)  # fmt: skip
+def test_an_adapter_in_both_spellings(http: Http, verbs: Verbs, chosen: dict[str, Any]) -> None:
+    given = {"trainingData": INLINE, "hyperparameters": {"epochCount": 3}}
+    assert create(http, {**given, "kamerton": {"hyperparameters": chosen}}).status_code == 200
+    asked = {name: verbs.asked.get(name) for name in NAMES}
+    assert asked == {
+        "epoch_count": 3,
+        "batch_size": None,
+        "learning_rate": None,
+        "learning_rate_multiplier": None,
+        "adapter_size": 16,
+        "lora_alpha": 8,
+        "lora_dropout": 0.5,
+        "target_modules": ("q_proj",),
+        "rslora": True,
+    }
+    assert "options" not in verbs.asked
 
 
 @pytest.mark.parametrize("names", [("inputKey", "outputKey"), ("input_key", "output_key")])
@@ -123,6 +152,16 @@ def test_nothing_asked_is_nothing_said(http: Http, verbs: Verbs) -> None:
         ({"kamerton": {"earlyStopping": {"wait": 5}}}, f"{TASK}.kamerton.early_stopping",
          'Unknown name "wait"'),
         ({"kamerton": {"budget": 5}}, f"{TASK}.kamerton.budget", "must be an object"),
+        ({"kamerton": {"hyperparameters": {"adapterSize": 1.5}}},
+         f"{TASK}.kamerton.hyperparameters.adapter_size", "must be a whole number"),
+        ({"kamerton": {"hyperparameters": {"targetModules": "q_proj"}}},
+         f"{TASK}.kamerton.hyperparameters.target_modules", "must be a list"),
+        ({"kamerton": {"hyperparameters": {"rslora": "perhaps"}}},
+         f"{TASK}.kamerton.hyperparameters.rslora", "must be true or false"),
+        ({"kamerton": {"hyperparameters": {"epochCount": 5}}},
+         f"{TASK}.kamerton.hyperparameters", 'Unknown name "epochCount"'),
+        ({"kamerton": {"hyperparameters": []}},
+         f"{TASK}.kamerton.hyperparameters", "must be an object"),
         ({"kamerton": {"allow": "K204"}}, f"{TASK}.kamerton.allow", "must be a list"),
         ({"kamerton": {"allow": [7]}}, f"{TASK}.kamerton.allow[0]", "must be a string"),
         ({"kamerton": {"inputKey": 7}}, f"{TASK}.kamerton.input_key", "must be a string"),
@@ -148,11 +187,15 @@ def test_bad_forms_are_named(
 
 def test_complaints_of_the_verb_name_the_fields(http: Http, verbs: Verbs) -> None:
     names = ("budget.max_cost", "holdout.share", "allow", "input_key")
+    chosen = ("adapter_size", "lora_alpha", "lora_dropout", "target_modules", "rslora")
     others = ("validation_examples[3].output", "validation_file_uri", "validation_input_key")
-    verbs.error = InvalidArgument.all_of([Violation(name, "bad") for name in (*names, *others)])
+    verbs.error = InvalidArgument.all_of(
+        [Violation(name, "bad") for name in (*names, *chosen, *others)]
+    )
     error = problem(create(http, {"trainingData": INLINE}), 400, "INVALID_ARGUMENT")
     assert fields(error) == [
         *(f"{TASK}.kamerton.{name}" for name in names),
+        *(f"{TASK}.kamerton.hyperparameters.{name}" for name in chosen),
         f"{TASK}.validation_data.examples.examples[3].output",
         f"{TASK}.validation_data.file_uri",
         f"{TASK}.validation_data.input_key",
@@ -289,6 +332,22 @@ def test_a_tuned_model_tells_what_was_found() -> None:
     }
     assert made["statistics"]["exampleCount"] == 15
     json.dumps(made)
+
+
+def test_a_tuned_model_tells_its_adapter_as_it_is_asked_for() -> None:
+    chosen = choose(15, BASE, adapter_size=4, lora_dropout=0.5, target_modules=["q_proj"])
+    told = messages.tuned_model(tuned_model(hyperparameters=chosen))["kamerton"]
+    assert told["loraRank"] == 4
+    assert told["hyperparameters"] == {
+        "adapterSize": 4,
+        "loraAlpha": 8,
+        "loraDropout": 0.5,
+        "targetModules": ["q_proj"],
+        "rslora": False,
+    }
+    given = {"tuningTask": {"kamerton": {"hyperparameters": told["hyperparameters"]}}}
+    again = extension.lifted({"tuned_model": given}, {}).arguments
+    assert choose(15, BASE, **again) == chosen
 
 
 def test_nothing_of_that_stands_in_an_operation() -> None:

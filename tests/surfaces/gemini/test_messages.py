@@ -170,6 +170,13 @@ def test_a_tuned_model() -> None:
         "totalSteps": 19,
         "peakLearningRate": 0.0005,
         "loraRank": 8,
+        "hyperparameters": {
+            "adapterSize": 8,
+            "loraAlpha": 16,
+            "loraDropout": 0.0,
+            "targetModules": [],
+            "rslora": False,
+        },
         "earlyStopping": {"mode": "auto", "patience": 3, "minChange": 0.01},
     }
     assert made["tuningTask"]["hyperparameters"] == {

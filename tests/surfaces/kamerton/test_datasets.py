@@ -33,7 +33,13 @@ def test_everything_that_can_be_asked(http: Http, verbs: Verbs) -> None:
         "fileUri": "files/a",
         "validationData": {"file_uri": "files/b", "inputKey": "r"},
         "baseModel": "models/gemini-x",
-        "hyperparameters": {"epochCount": "3", "batch_size": 2, "learningRate": 0.01},
+        "hyperparameters": {
+            "epochCount": "3",
+            "batch_size": 2,
+            "learningRate": 0.01,
+            "adapterSize": "16",
+            "target_modules": ["q_proj"],
+        },
         "budget": {"maxTokens": 9},
         "holdout": {"seed": 1},
         "allow": ["K201"],
@@ -49,6 +55,8 @@ def test_everything_that_can_be_asked(http: Http, verbs: Verbs) -> None:
         "epoch_count": 3,
         "batch_size": 2,
         "learning_rate": 0.01,
+        "adapter_size": 16,
+        "target_modules": ("q_proj",),
     }
 
 

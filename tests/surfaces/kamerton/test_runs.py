@@ -10,6 +10,8 @@ import pytest
 from kamerton.errors import FailedPrecondition
 from kamerton.surfaces import reports
 from kamerton.surfaces.epochs import epoch_name, split_epoch
+from kamerton.training.hyperparameters import choose, reasons
+from kamerton.types import BaseModel
 from tests.service.conftest import CARD
 from tests.surfaces.gemini.fake_service import Http, Verbs, fields, problem
 
@@ -17,6 +19,7 @@ ID = "next-number-4kq0x9v1c2ab"
 MODEL = f"/kamerton/v1/tunedModels/{ID}"
 TIME = "2026-11-21T08:16:11.879270Z"
 HI = {"contents": [{"parts": [{"text": "hi"}]}]}
+BASE = BaseModel(name="b", weights="")
 
 
 def test_events(http: Http, verbs: Verbs) -> None:
@@ -112,6 +115,17 @@ def test_a_diagnosis_with_the_next_request(http: Http, verbs: Verbs) -> None:
     again = http("GET", f"{MODEL}/diagnosis").json()["nextRequest"]
     assert again["tunedModelSource"] == {"tunedModel": "tunedModels/other"}
     assert "baseModel" not in again
+    asked: Any = {"adapter_size": 16, "target_modules": ["q_proj"]}
+    changes: Any = {
+        "hyperparameters": choose(15, BASE, **asked),
+        "reasons": reasons(15, BASE, **asked),
+    }
+    verbs.operation = replace(
+        verbs.operation, tuned_model=replace(verbs.operation.tuned_model, **changes)
+    )
+    task = http("GET", f"{MODEL}/diagnosis").json()["nextRequest"]["tuningTask"]
+    chosen = {"adapterSize": 16, "targetModules": ["q_proj"]}  # What follows from them stays open.
+    assert task["kamerton"] == {"hyperparameters": chosen}
     verbs.diagnosis = replace(verbs.diagnosis, request=())
     assert "nextRequest" not in http("GET", f"{MODEL}/diagnosis").json()
 
