@@ -12,7 +12,7 @@ CLIENT_PINS := tests/loop/clients
 CLIENT_NAMES := google-generativeai google-genai google-genai-1.46 node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve clients test check format bench fuzz soak base base-gate clean
+.PHONY: help demo serve clients test check format bench bench-train fuzz soak base base-gate clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ format: $(VENV)/.dev ## put the code in order
 
 bench: $(VENV)/.bench ## measure against the field's stock trainer
 	@$(BIN)/python -m benchmarks
+
+bench-train: $(VENV)/.bench ## measure the training step and jobs against TRL, some ten minutes
+	@$(BIN)/python -m benchmarks.train $(ARGS)
 
 fuzz: $(VENV)/.dev ## ten minutes of broken files for the readers of datasets
 	@$(PIP) atheris==3.0.0

@@ -163,10 +163,8 @@ def tune(
         seed=seed,
     )
     tracker = _tracker(report_to, base, chosen) if report_to else None
-    snapshots: list[Snapshot] = []
 
     def keep(snapshot: Snapshot) -> bool:
-        snapshots.append(snapshot)
         if tracker:
             tracker.log(snapshot)
         return on_snapshot(snapshot)
@@ -198,7 +196,7 @@ def tune(
         base,
         adapter,
         chosen,
-        tuple(snapshots),
+        tuple(read_snapshots(adapter)),  # Of several processes only the first is told of steps.
         outcome.stop_reason,
         outcome.kept_step,
         reading.report,

@@ -25,7 +25,7 @@ from kamerton.errors import FailedPrecondition
 from kamerton.folders import is_whole
 from kamerton.processes import report
 
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
 """Before a layer's name in the file."""
 A, B = ".lora_A.weight", ".lora_B.weight"

@@ -220,4 +220,7 @@ def check_fingerprint(base_model: BaseModel, base: str) -> None:
 def _device(wanted: str) -> str:
     if wanted != "auto":
         return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "cpu"
+    # Each process that torchrun starts has a device of its own.
+    return f"cuda:{torch.distributed.get_node_local_rank(0)}"

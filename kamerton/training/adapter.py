@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kamerton.errors import FailedPrecondition
 from kamerton.inference import lora
-from kamerton.inference.lora import PREFIX, WEIGHTS, A, B
+from kamerton.inference.lora import CONFIG, PREFIX, WEIGHTS, A, B
 from kamerton.inference.weights import LoadedBase
 from kamerton.types import Hyperparameters
 
@@ -83,6 +83,8 @@ class Adapter:
 
     def __init__(self, loaded: LoadedBase, hyperparameters: Hyperparameters) -> None:
         self.provenance = loaded.provenance
+        self.dtype: torch.dtype = loaded.model.dtype
+        """What the products of its steps are computed in."""
         self.rank = hyperparameters.lora_rank
         root = math.sqrt(self.rank) if hyperparameters.rslora else self.rank
         self.scale = hyperparameters.lora_alpha / root
@@ -101,6 +103,8 @@ class Adapter:
             base_model_name_or_path=loaded.base_model.name,
             inference_mode=True,
         )
+        self._written = b""
+        """The file of it, once there is one: PEFT takes longer to write it than the weights."""
         flat = torch.zeros(self.layout.size)
         generator = torch.Generator().manual_seed(self.seed)
         for name in shapes:  # B stays zero: nothing is added before the first step.
@@ -117,7 +121,12 @@ class Adapter:
         parameters = self.layout.parameters((self.flat if flat is None else flat).detach().cpu())
         tensors = {n: p.clone(memory_format=CONTIGUOUS) for n, p in parameters.items()}
         save_tensors(tensors, folder / WEIGHTS)
-        self._config.save_pretrained(str(folder))
+        file = folder / CONFIG
+        if self._written:
+            file.write_bytes(self._written)
+        else:
+            self._config.save_pretrained(str(folder))
+            self._written = file.read_bytes()
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over weights by their names in the file. Raises FailedPrecondition on a misfit."""

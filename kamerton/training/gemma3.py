@@ -37,14 +37,17 @@ def can_step(loaded: LoadedBase) -> bool:
 class Decoder:
     """A base model; `step` puts gradients into a stack of adapters."""
 
-    def __init__(self, loaded: LoadedBase) -> None:
+    def __init__(self, loaded: LoadedBase, dtype: torch.dtype) -> None:
+        """`dtype` is what products are computed in; a copy of the weights where they are not in
+        it."""
         model = loaded.model.model
+        self.dtype = dtype
         self._embed = model.embed_tokens
-        self._head: Tensor = loaded.model.lm_head.weight
+        self._head: Tensor = loaded.model.lm_head.weight.data.to(dtype)
         self._softcap: float | None = loaded.model.config.final_logit_softcapping
         self._epsilon = float(loaded.model.config.rms_norm_eps)
         self._layers = [
-            _Layer(f"model.layers.{number}.", layer, self._epsilon)
+            _Layer(f"model.layers.{number}.", layer, self._epsilon, dtype)
             for number, layer in enumerate(model.layers)
         ]
         self._gain = _gain(model.norm)
@@ -59,10 +62,10 @@ class Decoder:
         To `recompute` the inside of layers takes a third more time, and much less memory.
         """
         pointwise = self.pointwise
-        places = _Places(batch, self._rotary, self._head.dtype, pointwise)
+        places = _Places(batch, self._rotary, self.dtype, pointwise)
         stack.begin(batch.tokens // stack.count)
         layers = self._layers
-        x = self._embed(batch.input_ids)
+        x = self._embed(batch.input_ids).to(self.dtype)
         into, inverse = pointwise.norm(x, layers[0].gain, self._epsilon)
         kept = [(x, inverse)]
         """Of each layer, what comes into it."""
@@ -114,8 +117,8 @@ class Decoder:
     def _hidden(self, batch: Batch, stack: Stack) -> Tensor:
         """[A, H], what goes into the head."""
         pointwise = self.pointwise
-        places = _Places(batch, self._rotary, self._head.dtype, pointwise)
-        x = self._embed(batch.input_ids)
+        places = _Places(batch, self._rotary, self.dtype, pointwise)
+        x = self._embed(batch.input_ids).to(self.dtype)
         into, _ = pointwise.norm(x, self._layers[0].gain, self._epsilon)
         for number, layer in enumerate(self._layers):
             last = number + 1 == len(self._layers)
@@ -188,13 +191,13 @@ class _Places:
 class _Linears:
     """Frozen layers with the same input, as one matrix, and what adapters add to them."""
 
-    def __init__(self, prefix: str, modules: dict[str, Any]) -> None:
+    def __init__(self, prefix: str, modules: dict[str, Any], dtype: torch.dtype) -> None:
         self._modules = list(modules.values())
         self._widths = [module.out_features for module in self._modules]
         self._names = [prefix + name for name in modules]
         self._weight: Tensor | None = None
         if all(module.weight.is_floating_point() for module in self._modules):
-            self._weight = _side_by_side(self._modules)
+            self._weight = _side_by_side(self._modules, dtype)
 
     def forward(self, x: Tensor, stack: Stack) -> Tensor:
         """[T, in] to [T, outs]."""
@@ -263,8 +266,14 @@ class _Linears:
             return self._weight
         from bitsandbytes.functional import dequantize_4bit
 
+        weights = (module.weight for module in self._modules)
         return torch.cat(
-            [dequantize_4bit(m.weight.data, m.weight.quant_state) for m in self._modules]
+            [
+                weight.data
+                if weight.is_floating_point()
+                else dequantize_4bit(weight.data, weight.quant_state)
+                for weight in weights
+            ]
         )
 
     def _starts(self) -> list[int]:
@@ -274,8 +283,11 @@ class _Linears:
         return starts
 
 
-def _side_by_side(modules: list[Any]) -> Tensor:
-    """Their weights as one matrix, of which each module has its part from now on."""
+def _side_by_side(modules: list[Any], dtype: torch.dtype) -> Tensor:
+    """Their weights as one matrix, of which each module has its part from now on; in another
+    dtype a copy."""
+    if modules[0].weight.dtype != dtype:
+        return torch.cat([module.weight.data.to(dtype) for module in modules])
     if len(modules) == 1:
         only: Tensor = modules[0].weight.data
         return only
@@ -300,11 +312,13 @@ def _spread(x: Tensor, places: Tensor | None, count: int) -> Tensor:
 
 
 class _Attention:
-    def __init__(self, prefix: str, module: Any, epsilon: float) -> None:
+    def __init__(self, prefix: str, module: Any, epsilon: float, dtype: torch.dtype) -> None:
         self._qkv = _Linears(
-            prefix, {"q_proj": module.q_proj, "k_proj": module.k_proj, "v_proj": module.v_proj}
+            prefix,
+            {"q_proj": module.q_proj, "k_proj": module.k_proj, "v_proj": module.v_proj},
+            dtype,
         )
-        self._o = _Linears(prefix, {"o_proj": module.o_proj})
+        self._o = _Linears(prefix, {"o_proj": module.o_proj}, dtype)
         self._epsilon = epsilon
         self._type: str = module.layer_type
         self._window: int | None = module.sliding_window
@@ -410,9 +424,10 @@ class _Attention:
 
 
 class _FeedForward:
-    def __init__(self, prefix: str, module: Any) -> None:
-        self._both = _Linears(prefix, {"gate_proj": module.gate_proj, "up_proj": module.up_proj})
-        self._down = _Linears(prefix, {"down_proj": module.down_proj})
+    def __init__(self, prefix: str, module: Any, dtype: torch.dtype) -> None:
+        both = {"gate_proj": module.gate_proj, "up_proj": module.up_proj}
+        self._both = _Linears(prefix, both, dtype)
+        self._down = _Linears(prefix, {"down_proj": module.down_proj}, dtype)
 
     def forward(self, x: Tensor, stack: Stack, places: _Places) -> Tensor:
         self._gated = self._both.forward(x, stack)
@@ -431,13 +446,13 @@ class _FeedForward:
 
 
 class _Layer:
-    def __init__(self, prefix: str, module: Any, epsilon: float) -> None:
+    def __init__(self, prefix: str, module: Any, epsilon: float, dtype: torch.dtype) -> None:
         self._epsilon = epsilon
         self.gain = _gain(module.input_layernorm)
-        self._attention = _Attention(prefix + "self_attn.", module.self_attn, epsilon)
+        self._attention = _Attention(prefix + "self_attn.", module.self_attn, epsilon, dtype)
         self._after_attention = _gain(module.post_attention_layernorm)
         self._before_feed = _gain(module.pre_feedforward_layernorm)
-        self._feed = _FeedForward(prefix + "mlp.", module.mlp)
+        self._feed = _FeedForward(prefix + "mlp.", module.mlp, dtype)
         self._after_feed = _gain(module.post_feedforward_layernorm)
 
     def forward(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ def prove(together: Together, adapter: Adapter, row: Row, published: Path) -> No
         raise Internal(
             f"The adapter that was written cannot be loaded: {error.message} {REPORT}"
         ).at("ADAPTER_DIFFERS") from error
-    base, served = (_logits(resident, row, path) for path in (None, published))
+    base, served = _logits(resident, row, (None, published))
     allowed = TOLERANCE[together.loaded.model.dtype] * float(trained.abs().max())
     apart = float((served - trained).abs().max())
     if not apart <= allowed:
@@ -54,12 +55,12 @@ REPORT = (
 )
 
 
-def _logits(resident: Resident, row: Row, adapter: Path | None) -> torch.Tensor:
-    """[learned, vocabulary] in float32"""
+def _logits(resident: Resident, row: Row, adapters: Sequence[Path | None]) -> torch.Tensor:
+    """[adapters, learned, vocabulary] in float32"""
     ((start, end),) = row.spans
-    ids = torch.tensor([list(row.ids[:-1])], device=resident.loaded.device)
+    ids = torch.tensor([list(row.ids[:-1])] * len(adapters), device=resident.loaded.device)
     with torch.no_grad():
         logits = resident.forward(
-            [adapter], input_ids=ids, use_cache=False, logits_to_keep=end - start
+            adapters, input_ids=ids, use_cache=False, logits_to_keep=end - start
         )
-    return logits[0].float()
+    return logits.float()

@@ -13,6 +13,8 @@ class Switches:
     """Loss in tiles of the vocabulary, at learned tokens only; else the stock head there."""
     compiled: bool = True
     """What is between the matrix products is compiled, where the run is long enough to win."""
+    half: bool = True
+    """Large steps of small base models in bfloat16 too, where the processor has units for it."""
     together: bool = True
     """Steps of several runs that wait at the same moment are one."""
 

@@ -18,7 +18,7 @@ from kamerton.errors import FailedPrecondition, ResourceExhausted
 from kamerton.inference import weights
 from kamerton.inference.weights import LoadedBase
 from kamerton.interfaces import OnEvent, OnSnapshot
-from kamerton.training import rows, stopping
+from kamerton.training import parallel, rows, stopping
 from kamerton.training.adapter import Adapter
 from kamerton.training.checkpoints import TOLD, Checkpoints, Told, read_snapshots, write_snapshots
 from kamerton.training.curve import smooth_next
@@ -102,28 +102,32 @@ def train(
     if together is None:
         together = Together(loaded or weights.load(base_model))
     loaded = together.loaded
+    ranks = parallel.join(loaded.device)
+    if not ranks.is_first:
+        on_snapshot, on_event = lambda snapshot: True, lambda kind, message, step: None
     began = time.monotonic()
     adapter = Adapter(loaded, hyperparameters)
     if parent is not None:
         adapter.continue_from(parent)
-    run = (kind or Run)(
-        together, adapter, examples, held_out, hyperparameters, limits, directory, began, on_event
-    )
-    outcome = run.go(on_snapshot)
+    with ranks.workplace(directory) as place:
+        run = (kind or Run)(
+            together, adapter, examples, held_out, hyperparameters, limits, place, began, on_event
+        )
+        outcome = run.go(on_snapshot)
 
-    def write(folder: Path) -> None:
-        adapter.save(folder)
-        loaded.provenance.write(folder)
-        write_snapshots(folder, run.snapshots)
-        outcome.write(folder)
+        def write(folder: Path) -> None:
+            adapter.save(folder)
+            loaded.provenance.write(folder)
+            write_snapshots(folder, run.snapshots)
+            outcome.write(folder)
 
-    folders.publish(directory / CANDIDATE, write)
-    run.keep_epochs()
-    prove(together, adapter, run.first_row, directory / CANDIDATE)
-    shutil.rmtree(finished, ignore_errors=True)  # A damaged one.
-    os.rename(directory / CANDIDATE, finished)
-    folders.sync(directory)
-    (directory / TOLD).unlink(missing_ok=True)
+        folders.publish(place / CANDIDATE, write)
+        run.keep_epochs()
+        prove(together, adapter, run.first_row, place / CANDIDATE)
+        shutil.rmtree(place / ADAPTER, ignore_errors=True)  # A damaged one.
+        os.rename(place / CANDIDATE, place / ADAPTER)
+        folders.sync(place)
+        (place / TOLD).unlink(missing_ok=True)
     return finished
 
 
@@ -153,7 +157,10 @@ class Run:
         self._early_stopping = limits.early_stopping
         self._on_event = on_event
         self._total = total_steps(len(self._rows), hyperparameters)
+        self._ranks = parallel.join(loaded.device)
         self._together = together
+        tokens = sum(len(row.ids) for row in self._rows) / len(self._rows)
+        adapter.dtype = together.dtype(int(tokens * hyperparameters.batch_size))
         self._held_out = HeldOut(measured, together, adapter) if measured else None
         self._has_seconds = limits.budget.max_seconds is not None
         self._meter = Meter(
@@ -203,7 +210,7 @@ class Run:
         ended = _by_budget(limit) or (progress.step and self._stops())
         if not all([on_snapshot(snapshot) for snapshot in progress.snapshots]):
             ended = ended or _ON_REQUEST
-        while not ended and progress.step < self._total:
+        while not self._ranks.agreed(bool(ended)) and progress.step < self._total:
             snapshot = self._take(progress.step + 1)
             is_timed = self._meter.is_due()
             if is_timed or snapshot.step in self._due:
@@ -270,7 +277,9 @@ class Run:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         try:
-            loss = self._add_gradients(chosen, step)
+            loss = self._ranks.gradients(
+                chosen, self._adapter.flat, lambda share: self._add_gradients(share, step)
+            )
             norm = update(self._adapter.flat, self._optimizer, step)
         except FailedPrecondition as error:
             if error.reason == NOT_FINITE and before is not None:

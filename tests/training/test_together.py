@@ -17,7 +17,7 @@ from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Cancelled, FailedPrecondition
 from kamerton.inference import attention
 from kamerton.inference.weights import LoadedBase
-from kamerton.training import memory, pointwise, rows, together
+from kamerton.training import memory, pointwise, rows
 from kamerton.training.adapter import Adapter
 from kamerton.training.batches import Batch
 from kamerton.training.gemma3 import Decoder
@@ -54,10 +54,11 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(len(chosen))
         honest(self, chosen)
 
+    def wait_for_all(self: Together) -> None:
+        self._changed.wait_for(lambda: len(self._waiting) >= self._running, 2.0)
+
     monkeypatch.setattr(Together, "_pass", watched)
-    # However slow the machine is, all wait for each other.
-    monkeypatch.setattr(together, "PATIENCE", 1e9)
-    monkeypatch.setattr(together, "MOST_PATIENCE", 2.0)
+    monkeypatch.setattr(Together, "_wait_for_others", wait_for_all)
     return found
 
 
@@ -190,7 +191,6 @@ def encoded(loaded: LoadedBase, first: int, last: int) -> list[Row]:
 
 def test_poisoned_weights_reach_no_neighbour(loaded: LoadedBase, passes: list[int]) -> None:
     shared = Together(loaded)
-    shared._seconds = 1.0
     good, bad = moved(loaded), moved(loaded, replace(ONE, seed=9))
     expected = shared.gradients(good, encoded(loaded, 0, 4))
     assert good.flat.grad is not None
@@ -207,7 +207,6 @@ def test_no_room_for_all_is_room_for_each(
     loaded: LoadedBase, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = Together(loaded)
-    shared._seconds = 1.0
     honest = Decoder.step
 
     def step(self: Decoder, batch: Batch, stack: Stack, **more: bool) -> list[float]:
@@ -225,7 +224,6 @@ def test_no_room_for_all_is_room_for_each(
 def test_only_what_fills_the_axis_goes_together(loaded: LoadedBase, passes: list[int]) -> None:
     """A run of long rows is not padded for, and is taken in its turn."""
     shared = Together(loaded)
-    shared._seconds = 1.0
     short, long = encoded(loaded, 0, 2), encoded(loaded, 0, 15)
     joined(shared, [(moved(loaded), short), (moved(loaded), long), (moved(loaded), short)])
     assert sorted(passes) == [1, 2]
@@ -263,7 +261,6 @@ def test_long_rows_take_another_way_to_the_same(
 def test_dropout_is_drawn_by_seed_and_step(loaded: LoadedBase, passes: list[int]) -> None:
     """Alone or with others, and again after a crash; another step leaves out other inputs."""
     shared = Together(loaded)
-    shared._seconds = 1.0
     chosen = replace(ONE, lora_dropout=0.3)
     adapters = [moved(loaded, replace(chosen, seed=seed)) for seed in (1, 2)]
     batch = encoded(loaded, 0, 4)
