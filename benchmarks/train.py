@@ -29,12 +29,11 @@ QUICK = msgspec.json.encode(GOOD).decode()
 """TRL's settings that are measured with where they are not searched for."""
 WITHOUT: dict[str, dict[str, bool]] = {
     "all of it": {},
-    "not compiled": {"compiled": False},
-    "stock modules, not by hand": {"by_hand": False, "compiled": False},
-    "and the stock head, at answers only": {
-        "by_hand": False, "compiled": False, "fused_head": False,
-    },
-}  # fmt: skip
+    "compiled as well": {"compiled": True},
+    "a small model in float32 only": {"half": False},
+    "stock modules, not by hand": {"by_hand": False},
+    "and the stock head, at answers only": {"by_hand": False, "fused_head": False},
+}
 """Switches that matter to one run by itself; what is by hand has no other head."""
 SHAPES = ("embedded", "270m", "job", "jobs")
 

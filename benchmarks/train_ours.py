@@ -40,9 +40,10 @@ def steps(spec: Spec, pace: Pace) -> None:
     pace.dtype = loaded.model.dtype
     together = Together(loaded, Switches(**spec.switches))
     adapter = Adapter(loaded, _hyperparameters(RATE, SEED, RANK, ALPHA, 1, spec.batch))
-    optimizer = torch.optim.AdamW([adapter.flat], lr=RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW([adapter.flat], lr=RATE, weight_decay=0.0, fused=True)
     with together.running(LONG_RUN):
         for step, rows in enumerate(pace.batches()):
+            pace.dtype = adapter.dtype = together.dtype(sum(len(row.ids) for row in rows))
             if not pace.begins(step):
                 return
             loss = together.gradients(adapter, rows, step + 1)

@@ -46,7 +46,7 @@ def add(
     quantization: Annotated[
         str,
         typer.Option(
-            metavar="nf4", help="Hold the weights in 4 bits (QLoRA); needs kamerton[qlora]."
+            metavar="nf4", help="Hold the weights in 4 bits (QLoRA); needs kamerton\\[qlora]."
         ),
     ] = "",
     data: Data = None,

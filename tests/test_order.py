@@ -13,7 +13,10 @@ import pytest
 import kamerton
 
 ROOT = Path(kamerton.__file__).parent
-WORDS = {"types", "card", "findings", "errors", "interfaces", "settings", "folders", "processes"}
+WORDS = {
+    "types", "card", "findings", "errors", "interfaces", "settings", "folders", "processes",
+    "meminfo",
+}  # fmt: skip
 ENGINES = {"dataset", "inference", "evaluation", "training"}
 KNOWS = {
     **{word: WORDS for word in WORDS},

@@ -1,12 +1,14 @@
 """LoRA beside a loaded model: what each linear layer adds for whom, without changing its modules.
 
 y = x Wᵀ + s (x Aᵀ) Bᵀ (Hu et al., 2021, arXiv:2106.09685). Files, names and values are stock
-PEFT's.
+PEFT's; PEFT itself is not needed for them, and would take longer to import than all else here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -106,9 +106,9 @@ def read(folder: Path, model: Any) -> Adapter:
     try:
         if not is_whole(folder):
             raise FileNotFoundError(folder)
-        config = LoraConfig.from_pretrained(str(folder))
+        config = json.loads((folder / CONFIG).read_bytes())
         tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         report()
         raise FailedPrecondition(
             "The weights of this tuned model are missing or damaged on disk. Tune it again."
@@ -120,13 +120,13 @@ def read(folder: Path, model: Any) -> Adapter:
     for name in sorted(names):
         a, b = tensors.get(PREFIX + name + A), tensors.get(PREFIX + name + B)
         layer = layers.get(name)
-        named = check_target_module_exists(config, name)
+        named = _is_named(name, config.get("target_modules"))
         if a is None or b is None or layer is None or not named or not _fits(layer, a, b):
             raise FailedPrecondition(
                 "The weights of this tuned model do not fit its base model. Tune it again."
             )
         rank = a.shape[0]
-        scale = config.lora_alpha / (rank**0.5 if config.use_rslora else rank)
+        scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
         like: dict[str, Any] = {"device": layer.weight.device, "dtype": model.dtype}
         found[name] = Low(a.to(**like), (b.float() * scale).to(**like))
     return found
@@ -138,16 +138,24 @@ def _fits(layer: torch.nn.Linear, a: Tensor, b: Tensor) -> bool:
     )
 
 
-def _check_kind(config: LoraConfig) -> None:
-    """Only what `Low` can say."""
-    more = {
-        "use_dora": config.use_dora,
-        "bias": config.bias != "none",
-        "modules_to_save": config.modules_to_save,
-        "alpha_pattern": config.alpha_pattern,
-        "fan_in_fan_out": config.fan_in_fan_out,
-    }
-    if kinds := [name for name, given in more.items() if given]:
+def _is_named(layer: str, modules: Any) -> bool:
+    """Whether an adapter is on a layer, by PEFT's rules: a pattern of the whole name, or ends."""
+    if isinstance(modules, str):
+        return re.fullmatch(modules, layer) is not None
+    return any(layer == end or layer.endswith(f".{end}") for end in modules or ())
+
+
+MORE = ("use_dora", "modules_to_save", "alpha_pattern", "fan_in_fan_out", "lora_bias")
+"""What a config may have beyond what `Low` can say, if it is not empty."""
+
+
+def _check_kind(config: dict[str, Any]) -> None:
+    kinds = [name for name in MORE if config.get(name)]
+    if config.get("peft_type") != "LORA":
+        kinds.append(f"peft_type {config.get('peft_type')}")
+    if config.get("bias", "none") != "none":
+        kinds.append("bias")
+    if kinds:
         raise FailedPrecondition(
             f"The adapter uses {', '.join(kinds)}, which is not served: only plain LoRA is."
         )

@@ -14,10 +14,10 @@ import threading
 import time
 from pathlib import Path
 
+from kamerton import meminfo
 from kamerton.errors import Internal, KamertonError, ResourceExhausted, Unavailable
 from kamerton.inference.catalog import EMBEDDED, Catalog
 from kamerton.processes import Channel, follow_parent, parent_channel, report
-from kamerton.service import memory
 from kamerton.service.app import tuned_model_folder
 from kamerton.service.carried import Carried
 from kamerton.service.runners import STOP
@@ -137,7 +137,7 @@ class Worker:
             return False
         if not self._carried:
             return True
-        if len(self._carried) >= self._most or memory.is_short():
+        if len(self._carried) >= self._most or meminfo.is_short():
             return False
         return not any(carried.is_suspect for carried in self._carried.values())
 
@@ -171,7 +171,7 @@ class Worker:
             operations.fail(self._database, claim, failure_of(error))
             return
         if not self._carried:
-            self._killed_before = memory.oom_kills()
+            self._killed_before = meminfo.oom_kills()
         # Before its first step it may have to load a large base model.
         patience = max(LOADING_SECONDS, self._settings.step_seconds)
         carried = Carried(claim, run, folder, time.monotonic() + patience)
@@ -310,7 +310,7 @@ class Worker:
         self._carried.clear()
         if not lost:
             self._stopping.wait(RESTART_SECONDS)
-        starved = bool(lost) and memory.oom_kills() > self._killed_before
+        starved = bool(lost) and meminfo.oom_kills() > self._killed_before
         if starved and len(lost) > 1:
             self._most = len(lost) // 2
         for carried in lost:
@@ -370,7 +370,7 @@ class Worker:
         log = settings.data / "logs" / "trainer.log"
         trainer = TrainerProcess((EMBEDDED,), settings.device, log, settings.trainer)
         self._trainer = trainer
-        self._killed_before = memory.oom_kills()
+        self._killed_before = meminfo.oom_kills()
         trainer.follow(lambda event: self._heard.put((trainer, event)))
 
 

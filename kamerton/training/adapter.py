@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import zlib
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -92,19 +92,19 @@ class Adapter:
         self.seed = hyperparameters.seed
         shapes = _targets(loaded, hyperparameters.target_modules)
         self.layout = Layout.of(self.rank, shapes)
-        self._config = LoraConfig(
-            r=self.rank,
-            lora_alpha=hyperparameters.lora_alpha,
-            lora_dropout=self.dropout,
-            # Sorted, so that any two processes write the same bytes.
-            target_modules=sorted(hyperparameters.target_modules or _ends_of(shapes)),
-            use_rslora=hyperparameters.rslora,
-            task_type="CAUSAL_LM",
-            base_model_name_or_path=loaded.base_model.name,
-            inference_mode=True,
-        )
-        self._written = b""
-        """The file of it, once there is one: PEFT takes longer to write it than the weights."""
+        self._config = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": loaded.base_model.name,
+            "inference_mode": True,
+            "r": self.rank,
+            "lora_alpha": hyperparameters.lora_alpha,
+            "lora_dropout": self.dropout,
+            "target_modules": sorted(hyperparameters.target_modules or _ends_of(shapes)),
+            "use_rslora": hyperparameters.rslora,
+            "bias": "none",
+            "modules_to_save": None,
+        }
         flat = torch.zeros(self.layout.size)
         generator = torch.Generator().manual_seed(self.seed)
         for name in shapes:  # B stays zero: nothing is added before the first step.
@@ -121,12 +121,7 @@ class Adapter:
         parameters = self.layout.parameters((self.flat if flat is None else flat).detach().cpu())
         tensors = {n: p.clone(memory_format=CONTIGUOUS) for n, p in parameters.items()}
         save_tensors(tensors, folder / WEIGHTS)
-        file = folder / CONFIG
-        if self._written:
-            file.write_bytes(self._written)
-        else:
-            self._config.save_pretrained(str(folder))
-            self._written = file.read_bytes()
+        (folder / CONFIG).write_text(json.dumps(self._config, indent=2))
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over weights by their names in the file. Raises FailedPrecondition on a misfit."""

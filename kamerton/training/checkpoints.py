@@ -56,7 +56,7 @@ class Progress:
 class Checkpoints:
     """What a run needs to go on after a crash: adapter, optimizer moments and progress.
 
-    The order of rows is a function of the step, and there is no dropout, so nothing else. The
+    The order of rows, and what dropout leaves out, are functions of the step: nothing else. The
     snapshots are told again when the run goes on: who was told may have died with them.
     """
 

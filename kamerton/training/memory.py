@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
+from kamerton import meminfo
 from kamerton.inference.weights import LoadedBase
 from kamerton.training.batches import Batch
 
 SHARE = 0.4
 """Of the memory that is left, what is inside the layers may take."""
+
+
+UNKNOWN = 8 * 1024**3
+"""Taken to be available where the system does not say."""
 
 
 def most_tokens(loaded: LoadedBase) -> int:
@@ -46,10 +49,5 @@ def available(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 8 * 1024**3
+    known = meminfo.available()
+    return UNKNOWN if known is None else known

@@ -11,8 +11,8 @@ class Switches:
     """Forward and backward written by hand, for the base models that have one."""
     fused_head: bool = True
     """Loss in tiles of the vocabulary, at learned tokens only; else the stock head there."""
-    compiled: bool = True
-    """What is between the matrix products is compiled, where the run is long enough to win."""
+    compiled: bool | None = None
+    """What is between the matrix products is compiled; None: where a run is long enough to win."""
     half: bool = True
     """Large steps of small base models in bfloat16 too, where the processor has units for it."""
     together: bool = True

@@ -64,8 +64,8 @@ class _Request:
 
 
 class Together:
-    """One per base model in a process; runs call it from threads of their own, and whoever comes
-    when nobody computes does so for all that wait."""
+    """One per base model in a process. Runs call it from threads of their own; a run that is alone
+    computes its steps itself, those of several are computed by lanes."""
 
     def __init__(self, loaded: LoadedBase, switches: Switches = ALL) -> None:
         self.loaded = loaded
@@ -93,7 +93,8 @@ class Together:
     def running(self, tokens: int = 0) -> Iterator[None]:
         """A run takes steps from now on, over so many tokens in sum: others wait for it a
         moment."""
-        is_long = self._switches.compiled and self._is_long(tokens)
+        compiled = self._switches.compiled
+        is_long = self._is_long(tokens) if compiled is None else compiled
         with self._changed:
             self._running += 1
             self._compiling += is_long

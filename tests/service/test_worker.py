@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from kamerton import meminfo
 from kamerton.errors import InvalidArgument
-from kamerton.service import memory, worker
+from kamerton.service import worker
 from kamerton.service.app import tuned_model_folder
 from kamerton.service.runners import STOP
 from kamerton.service.worker import Worker
@@ -170,8 +171,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: Path) -> Iterator[Make]:
     monkeypatch.setattr(worker, "TrainerProcess", FakeTrainer)
     monkeypatch.setattr(worker, "RESTART_SECONDS", 0.0)
-    monkeypatch.setattr(memory, "is_short", lambda: False)
-    monkeypatch.setattr(memory, "oom_kills", lambda: 0)
+    monkeypatch.setattr(meminfo, "is_short", lambda: False)
+    monkeypatch.setattr(meminfo, "oom_kills", lambda: 0)
     benches = []
 
     def make(**settings: Any) -> Bench:
@@ -354,7 +355,7 @@ def test_too_many_for_the_memory_become_fewer_and_no_attempt_counts(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = [0]
-    monkeypatch.setattr(memory, "oom_kills", lambda: killed[0])
+    monkeypatch.setattr(meminfo, "oom_kills", lambda: killed[0])
     bench = make(max_attempts=1)
     bench.queue(*"abcd")
     for most in (4, 2, 1):
@@ -373,11 +374,11 @@ def test_no_other_run_is_begun_while_memory_is_short(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make()
-    monkeypatch.setattr(memory, "is_short", lambda: True)
+    monkeypatch.setattr(meminfo, "is_short", lambda: True)
     bench.queue("a", "b")
     bench.turn(2)
     assert bench.carried() == ["a"]
-    monkeypatch.setattr(memory, "is_short", lambda: False)
+    monkeypatch.setattr(meminfo, "is_short", lambda: False)
     bench.turn()
     assert bench.carried() == ["a", "b"]
 
@@ -445,9 +446,9 @@ def test_no_run_at_a_time_is_refused() -> None:
 def test_what_memory_there_is(tmp_path: Path) -> None:
     file = tmp_path / "meminfo"
     file.write_text("MemTotal:       1000 kB\nMemFree:  5 kB\nMemAvailable:   101 kB\n")
-    assert not memory.is_short(file)
+    assert not meminfo.is_short(file)
     file.write_text("MemTotal:       1000 kB\nMemFree:  5 kB\nMemAvailable:   99 kB\n")
-    assert memory.is_short(file)
-    assert not memory.is_short(tmp_path / "none")
+    assert meminfo.is_short(file)
+    assert not meminfo.is_short(tmp_path / "none")
     file.write_text("oom_kill_other 3\noom_kill 7\n")
-    assert (memory.oom_kills(file), memory.oom_kills(tmp_path / "none")) == (7, 0)
+    assert (meminfo.oom_kills(file), meminfo.oom_kills(tmp_path / "none")) == (7, 0)

@@ -11,8 +11,14 @@ ROOM = 0.1
 
 def is_short(meminfo: Path = Path("/proc/meminfo")) -> bool:
     """Whether less than `ROOM` of the memory is available."""
-    available, total = _number(meminfo, "MemAvailable:"), _number(meminfo, "MemTotal:")
-    return available is not None and total is not None and available < ROOM * total
+    free, total = _number(meminfo, "MemAvailable:"), _number(meminfo, "MemTotal:")
+    return free is not None and total is not None and free < ROOM * total
+
+
+def available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that nobody uses."""
+    free = _number(meminfo, "MemAvailable:")
+    return None if free is None else free * 1024
 
 
 def oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int:
