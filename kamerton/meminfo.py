@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+CONTAINER = Path("/sys/fs/cgroup")
 ROOM = 0.1
 """The share of the machine's memory that must be available before one more run is begun."""
 
@@ -16,9 +17,15 @@ def is_short(meminfo: Path = Path("/proc/meminfo")) -> bool:
 
 
 def available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes that nobody uses."""
+    """Bytes that nobody uses, within the limit of a container."""
     free = _number(meminfo, "MemAvailable:")
-    return None if free is None else free * 1024
+    if free is None:
+        return None
+    try:
+        limit, used = (int((CONTAINER / f"memory.{n}").read_text()) for n in ("max", "current"))
+    except (OSError, ValueError):  # There is none: "max" is no number.
+        return free * 1024
+    return min(free * 1024, max(0, limit - used))
 
 
 def oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int:

@@ -16,6 +16,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from kamerton.errors import FailedPrecondition
+
 NAME = "kamerton"
 """Under which models are loaded with it."""
 MAX_SCORES = 4_000_000
@@ -51,6 +53,8 @@ def attention(
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Query [R, n heads, L, d], key and value [R, m heads, L, d] to [R, L, n heads, d]."""
+    if others.get("s_aux") is not None:
+        raise FailedPrecondition("Base models with attention sinks cannot be used so far.")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     lengths: tuple[int, ...] | None = getattr(_here, "lengths", None)
     if lengths is not None:
@@ -64,10 +68,12 @@ def attention(
     groups = query.shape[1] // key.shape[1]
     scores = (query @ key.repeat_interleave(groups, 1).transpose(-1, -2)) * scale
     scores = capped(scores, softcap)
+    # Not -inf: what pads a prompt sees nothing at all, and must not become NaN.
+    lowest = torch.finfo(scores.dtype).min
     if attention_mask is not None:
-        scores = scores.masked_fill(~attention_mask, float("-inf"))
+        scores = scores.masked_fill(~attention_mask, lowest)
     elif query.shape[2] > 1:
-        scores = scores.masked_fill(blocked(query.shape[2], None, query.device), float("-inf"))
+        scores = scores.masked_fill(blocked(query.shape[2], None, query.device), lowest)
     shares = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
     return (shares @ value.repeat_interleave(groups, 1)).transpose(1, 2), None
 
@@ -102,7 +108,7 @@ def attend(
         rows = (len(lengths), longest)
         q, k, v = (_pad(x, places, rows) for x in (query, key, value))
         found = _scored(q, k, v, scale, window, softcap)  # [R, n, L, d]
-        return found.transpose(1, 2).reshape(-1, *query.shape[1:])[places]
+        return found.transpose(1, 2).reshape(-1, query.shape[1], value.shape[2])[places]
     sizes = list(lengths)
     rows_of = (torch.split(x, sizes) for x in (query, key, value))
     return torch.cat(
@@ -142,7 +148,7 @@ def _scored(
         scores = capped(scores, softcap)
     scores = scores.masked_fill(blocked(length, window, query.device), float("-inf"))
     shares = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
-    return (shares.view(rows, groups, -1, length) @ value).view(rows, heads, length, size)
+    return (shares.view(rows, groups, -1, length) @ value).view(rows, heads, length, -1)
 
 
 def _by_flash(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ def add(
     commit = hub.look_up(source, revision)
     folder = records.own_folder(data, name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    _clear_of_others(folder, f"{source}@{commit.revision}")
     commit.fetch(commit.small, folder)
     # What cannot be used is refused before gigabytes are fetched.
     facts.check(folder)
@@ -59,6 +61,19 @@ def add(
     return _written(
         data, name, folder, source, commit.revision, quantization, commit.sums, on_bytes
     )
+
+
+def _clear_of_others(folder: Path, wanted: str) -> None:
+    """What an interrupted add of another model has left must not mix with this one."""
+    note = folder / FETCHING
+    if not note.is_file() or note.read_text() != wanted:
+        shutil.rmtree(folder)
+        folder.mkdir()
+    note.write_text(wanted)
+
+
+FETCHING = ".fetching"
+"""Says which model, at which revision, is on its way into a folder."""
 
 
 def damaged(record: Record, on_bytes: OnBytes = lambda name, done, size: None) -> Iterator[str]:

@@ -106,9 +106,9 @@ def read(folder: Path, model: Any) -> Adapter:
     try:
         if not is_whole(folder):
             raise FileNotFoundError(folder)
-        config = json.loads((folder / CONFIG).read_bytes())
+        config: dict[str, Any] = dict(json.loads((folder / CONFIG).read_bytes()))
         tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         report()
         raise FailedPrecondition(
             "The weights of this tuned model are missing or damaged on disk. Tune it again."

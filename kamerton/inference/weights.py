@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from kamerton.errors import FailedPrecondition
 from kamerton.inference import attention, catalog, facts
+from kamerton.inference.chat import read_json
 from kamerton.inference.prompts import Renderer
 from kamerton.inference.provenance import Provenance, base_hash, fingerprint, renderer_hash
 from kamerton.inference.records import FINGERPRINT
@@ -65,6 +66,11 @@ def load(base_model: BaseModel, device: str = "auto") -> LoadedBase:
     dtype = torch.float32 if small else large_dtype(where)
     try:
         model = _model(base_model, folder, where, dtype)
+    except KeyError as error:
+        raise FailedPrecondition(
+            f"{base_model.name} is a {read_kind(folder)} model, which computes attention in a way "
+            "of its own: it cannot be tuned here."
+        ) from error
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
@@ -76,6 +82,10 @@ def load(base_model: BaseModel, device: str = "auto") -> LoadedBase:
     renderer = Renderer.load(folder)
     provenance = Provenance(renderer_hash(renderer), base)
     return LoadedBase(base_model, model, renderer, where, small, provenance)
+
+
+def read_kind(folder: Path) -> str:
+    return str(read_json(folder / "config.json").get("model_type", "nameless"))
 
 
 def large_dtype(device: torch.device) -> torch.dtype:
@@ -98,6 +108,7 @@ def _model(base_model: BaseModel, folder: Path, where: torch.device, dtype: torc
             f"{base_model.name} is a model of the kind {text.model_type}, which transformers does "
             "not have as a causal language model: it cannot be tuned here."
         )
+    _check_attention(base_model, kind := MODEL_FOR_CAUSAL_LM_MAPPING[type(text)], text)
     # Not loaded in one type and turned into another: constants would keep the first one's rounding.
     options: dict[str, Any] = {
         "config": text,
@@ -108,7 +119,6 @@ def _model(base_model: BaseModel, folder: Path, where: torch.device, dtype: torc
     }
     if text is not config:
         options["key_mapping"] = TEXT_PART
-    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(text)]
     if base_model.quantization:
         options["quantization_config"] = _quantization(base_model, dtype, _kept_whole(kind, text))
         options["device_map"] = {"": where}
@@ -127,6 +137,21 @@ def _model(base_model: BaseModel, folder: Path, where: torch.device, dtype: torc
     if not base_model.quantization:
         model.to(where)
     return model
+
+
+SEEN = {"full_attention", "sliding_attention"}
+"""Kinds of layers that see nothing of other rows on one token axis."""
+
+
+def _check_attention(base_model: BaseModel, kind: Any, config: Any) -> None:
+    """Layers with a state or a convolution would see from one row into the next."""
+    others = sorted({str(layer) for layer in getattr(config, "layer_types", None) or ()} - SEEN)
+    if others or getattr(kind, "_is_stateful", False):
+        raise FailedPrecondition(
+            f"{base_model.name} is a {config.model_type} model, which has other layers than "
+            f"attention over all tokens or a window ({', '.join(others) or 'recurrent ones'}): "
+            "such models cannot be tuned here so far."
+        )
 
 
 def _kept_whole(kind: Any, config: Any) -> list[str]:

@@ -90,6 +90,9 @@ class Adapter:
         self.scale = hyperparameters.lora_alpha / root
         self.dropout = hyperparameters.lora_dropout
         self.seed = hyperparameters.seed
+        layers = list(lora.linear_layers(loaded.model))
+        self.places = {name: place for place, name in enumerate(layers)}
+        """Of all layers, in the model's order."""
         shapes = _targets(loaded, hyperparameters.target_modules)
         self.layout = Layout.of(self.rank, shapes)
         self._config = {
@@ -107,8 +110,10 @@ class Adapter:
         }
         flat = torch.zeros(self.layout.size)
         generator = torch.Generator().manual_seed(self.seed)
-        for name in shapes:  # B stays zero: nothing is added before the first step.
-            a = self.layout.of_a(flat, name)
+        for name, (inputs, outputs) in shapes.items():
+            # The very numbers that PEFT begins with: its layers draw some before these.
+            torch.empty(self.rank * (inputs + outputs)).uniform_(generator=generator)
+            a = self.layout.of_a(flat, name)  # B is zero: nothing is added before the first step.
             torch.nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
         self.flat = torch.nn.Parameter(flat.to(loaded.device))
         """All weights in one, so that the optimizer's step is a few operations, not hundreds."""
@@ -157,6 +162,11 @@ def save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
 def _targets(loaded: LoadedBase, wanted: tuple[str, ...]) -> dict[str, tuple[int, int]]:
     layers = lora.linear_layers(loaded.model)
     shapes = {name: (layer.in_features, layer.out_features) for name, layer in layers.items()}
+    if not shapes:
+        raise FailedPrecondition(
+            f"{loaded.base_model.name} has no linear layers that an adapter could be on: models of "
+            f"the kind {loaded.model.config.model_type} cannot be tuned here."
+        ).at("TARGET_MODULE_UNKNOWN")
     if not wanted:
         return shapes
     ends = sorted(_ends_of(shapes))

@@ -141,7 +141,7 @@ class Checkpoints:
         micro_batch = int(tensors.pop(MICRO_BATCH)) or None
         self._adapter.restore(tensors)
         progress = Progress(read_snapshots(newest), seconds, best, micro_batch)
-        step = torch.tensor(float(progress.step))
+        step = torch.tensor(float(progress.step), device=flat.device)
         self._optimizer.state[flat] = {"step": step, **moments}
         return progress
 

@@ -55,6 +55,11 @@ class Decoder:
         self.pointwise = EAGER
         """Or compiled."""
 
+    def forget(self) -> None:
+        """Free what a step that failed has kept."""
+        for layer in self._layers:
+            layer.forget()
+
     @torch.no_grad()
     def step(self, batch: Batch, stack: Stack, *, recompute: bool = False) -> list[float]:
         """The mean loss of each run in nats per learned token, after adding its gradients.
@@ -195,6 +200,7 @@ class _Linears:
         self._modules = list(modules.values())
         self._widths = [module.out_features for module in self._modules]
         self._names = [prefix + name for name in modules]
+        self._dtype = dtype
         self._weight: Tensor | None = None
         if all(module.weight.is_floating_point() for module in self._modules):
             self._weight = _side_by_side(self._modules, dtype)
@@ -274,7 +280,7 @@ class _Linears:
                 else dequantize_4bit(weight.data, weight.quant_state)
                 for weight in weights
             ]
-        )
+        ).to(self._dtype)
 
     def _starts(self) -> list[int]:
         starts = [0]

@@ -36,7 +36,7 @@ def _bytes_per_token(loaded: LoadedBase, longest: int) -> int:
     config = loaded.model.config.get_text_config()
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    inner = config.intermediate_size
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     inner = max(inner) if isinstance(inner, list | tuple) else inner
     numbers = 6 * config.hidden_size + 6 * heads * size + 3 * inner + heads * longest
     factor = 1 if config.model_type == "gemma3_text" else 3

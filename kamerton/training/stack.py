@@ -22,12 +22,14 @@ from kamerton.training.adapter import Adapter, Layout
 class Stack:
     """Copies of the weights for computing, and room for the gradients of one step."""
 
-    def __init__(self, adapters: Sequence[Adapter], dtype: torch.dtype, step: int = 0) -> None:
-        """`step` is what dropout depends on beside the seeds."""
+    def __init__(
+        self, adapters: Sequence[Adapter], dtype: torch.dtype, draws: Sequence[str] = ()
+    ) -> None:
+        """`draws` are what dropout depends on beside the seed of each."""
         self._adapters = adapters
         self.count = len(adapters)
         self.dropout = any(adapter.dropout for adapter in adapters)
-        self._step = step
+        self._draws = draws or [""] * self.count
         first = adapters[0]
         device = first.flat.device
         self._same = all(adapter.layout == first.layout for adapter in adapters)
@@ -92,11 +94,11 @@ class Stack:
 
     def kept(self, name: str, size: int) -> Tensor:
         """[G, L, size], of the inputs of a layer: 0 for what dropout leaves out, else what makes
-        up for it. It depends on seed, step and layer alone: the same after a crash, and when it
-        is computed twice."""
+        up for it. It depends on seed, step, rows and layer alone: the same after a crash, and when
+        it is computed twice."""
         device, masks = self._weights.device, []
-        for adapter in self._adapters:
-            seed = zlib.crc32(f"{adapter.seed}/{self._step}/{name}".encode())
+        for adapter, draw in zip(self._adapters, self._draws, strict=True):
+            seed = zlib.crc32(f"{adapter.seed}/{draw}/{name}".encode())
             generator = torch.Generator(device).manual_seed(seed)
             share = 1.0 - adapter.dropout
             drawn = torch.rand(self._length, size, generator=generator, device=device)
@@ -110,6 +112,8 @@ class Stack:
     def _a(self, flat: Tensor, *names: str) -> Tensor:
         start, inputs = self.layout.a[names[0]], self.layout.shapes[names[0]][0]
         rows = len(names) * self.layout.rank
+        last = self.layout.a[names[-1]] + self.layout.rank * inputs
+        assert last == start + rows * inputs, names
         return flat[:, start : start + rows * inputs].view(self.count, rows, inputs)
 
     def _b(self, flat: Tensor, name: str) -> Tensor:
@@ -155,8 +159,8 @@ def _union(adapters: Sequence[Adapter]) -> Layout:
     shapes: dict[str, tuple[int, int]] = {}
     for adapter in sorted(adapters, key=lambda adapter: -len(adapter.layout.shapes)):
         shapes |= {n: s for n, s in adapter.layout.shapes.items() if n not in shapes}
-    # Layers of one module stay side by side.
-    order = sorted(shapes, key=lambda name: name.rpartition(".")[0])
+    # Layers with the same input stay side by side, as the decoder reads them.
+    order = sorted(shapes, key=adapters[0].places.__getitem__)
     return Layout.of(max(a.layout.rank for a in adapters), {name: shapes[name] for name in order})
 
 

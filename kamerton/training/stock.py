@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kamerton.inference import attention, lora
 from kamerton.inference.lora import Delta
@@ -28,6 +32,7 @@ class StockDecoder:
     def __init__(self, loaded: LoadedBase, fused_head: bool = True) -> None:
         self._model = loaded.model
         lora.open_(self._model)
+        _open_layers(self._model)
         self._softcap: float | None = getattr(
             self._model.config.get_text_config(), "final_logit_softcapping", None
         )
@@ -41,8 +46,7 @@ class StockDecoder:
         def inside() -> AbstractContextManager[None]:
             return _as_in(batch, deltas)
 
-        around = self._recomputing(inside) if recompute else contextlib.nullcontext()
-        with around, torch.enable_grad(), inside():
+        with _recomputing(inside if recompute else None), torch.enable_grad(), inside():
             found = self._losses(batch)
             parts = torch.split(found, list(batch.learned))
             torch.stack([part.mean() for part in parts]).sum().backward()  # type: ignore[no-untyped-call]
@@ -87,20 +91,6 @@ class StockDecoder:
         ).last_hidden_state
         return found
 
-    @contextlib.contextmanager
-    def _recomputing(self, inside: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-        """Layers forget what is in them until it is needed; whatever thread computes it again is
-        `inside`, too."""
-        self._model.activation_checkpointing_enable(
-            {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), inside())}
-        )
-        self._model.train()  # Layers look at it; none of these models has dropout of its own.
-        try:
-            yield
-        finally:
-            self._model.activation_checkpointing_disable()
-            self._model.eval()
-
     @torch.no_grad()
     def _has_plain_head(self, device: torch.device) -> bool:
         """Whether logits are products with the head, capped at most: seen on a few tokens."""
@@ -114,6 +104,46 @@ class StockDecoder:
         if self._softcap is not None:
             plain = attention.capped(plain, self._softcap)
         return float((stock - plain).abs().max()) <= CLOSE * float(stock.abs().max())
+
+
+Inside = Callable[[], AbstractContextManager[None]]
+_here = threading.local()
+_opening = threading.Lock()
+
+
+def _open_layers(model: Any) -> None:
+    """Let layers forget what is in them until it is needed, in threads that ask for it: a switch
+    of the model would be everybody's, and answers would lose their cache."""
+    with _opening:
+        for layer in model.modules():
+            if isinstance(layer, GradientCheckpointingLayer) and "forward" not in vars(layer):
+                layer.forward = _recomputed(layer.forward)
+
+
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(forward)
+    def run(*inputs: Any, **options: Any) -> Any:
+        inside: Inside | None = getattr(_here, "inside", None)
+        if inside is None:
+            return forward(*inputs, **options)
+        # Whatever thread computes it again is inside, too.
+        return checkpoint(
+            functools.partial(forward, **options),
+            *inputs,
+            use_reentrant=False,
+            context_fn=lambda: (contextlib.nullcontext(), inside()),
+        )
+
+    return run
+
+
+@contextlib.contextmanager
+def _recomputing(inside: Inside | None) -> Iterator[None]:
+    _here.inside = inside
+    try:
+        yield
+    finally:
+        _here.inside = None
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import contextlib
 import math
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -57,6 +58,12 @@ class _Request:
     rows: Sequence[Row]
     step: int
     tokens: int
+
+    @property
+    def draw(self) -> str:
+        """What dropout leaves out depends on the step, and on which part of it this is."""
+        return f"{self.step}/{zlib.crc32(self.rows[0].ids.tobytes())}"
+
     done: threading.Event = field(default_factory=threading.Event)
     loss: float = math.nan
     logits: torch.Tensor | None = None
@@ -113,7 +120,8 @@ class Together:
         """What the products of steps of so many tokens are computed in: a small model is in
         float32, and only for large steps are bfloat16 units faster."""
         own: torch.dtype = self.loaded.model.dtype
-        if not self.loaded.is_small or not self._has_hand or tokens < MANY_TOKENS:
+        is_whole = not self.loaded.base_model.quantization
+        if not (self.loaded.is_small and is_whole and self._has_hand) or tokens < MANY_TOKENS:
             return own
         return weights.large_dtype(self.loaded.device) if self._switches.half else own
 
@@ -151,7 +159,10 @@ class Together:
             self._compute([request])
         request.done.wait()
         if request.error is not None:
-            raise request.error
+            try:
+                raise request.error
+            finally:
+                del request  # Else the error would hold this frame, and this frame the error.
         return request
 
     def _open_lanes(self) -> None:
@@ -165,6 +176,8 @@ class Together:
         while True:
             with self._changed:
                 if not self._changed.wait_for(self._is_due, IDLE_SECONDS):
+                    if self._waiting:  # For the end of a long step.
+                        continue
                     self._open -= 1
                     return
                 self._wait_for_others()
@@ -202,24 +215,29 @@ class Together:
     def _compute(self, chosen: list[_Request]) -> None:
         """Whatever happens, every request is done afterwards."""
         start = time.perf_counter()
-        self._try(chosen)
-        with self._changed:
-            self._seconds = time.perf_counter() - start
-            self._busy -= 1
-            self._changed.notify_all()
-        for request in chosen:
-            request.done.set()
+        try:
+            self._try(chosen)
+        finally:
+            with self._changed:
+                self._seconds = time.perf_counter() - start
+                self._busy -= 1
+                self._changed.notify_all()
+            for request in chosen:
+                request.done.set()
 
     def _try(self, chosen: list[_Request]) -> None:
         try:
             self._pass(chosen)
+            return
         except Exception as error:
             if len(chosen) == 1:
-                chosen[0].error = error
+                # Its frames hold all that the step had in memory.
+                is_short = weights.is_out_of_memory(error)
+                chosen[0].error = error.with_traceback(None) if is_short else error
                 return
-            # There may be room for each; and what one of them does concerns no other.
-            for request in chosen:
-                self._try([request])
+        # There may be room for each; and what one of them does concerns no other.
+        for request in chosen:
+            self._try([request])
 
     def _pass(self, chosen: list[_Request]) -> None:
         first = chosen[0]
@@ -229,7 +247,7 @@ class Together:
         batch = collate([request.rows for request in chosen], device)
         own = first.kind == "logits" or is_stock
         dtype = self.loaded.model.dtype if own else first.adapter.dtype
-        stack = Stack([r.adapter for r in chosen], dtype, first.step)
+        stack = Stack([r.adapter for r in chosen], dtype, [r.draw for r in chosen])
         if device.type == "cpu":
             few = self.loaded.is_small and first.tokens < MANY_TOKENS
             torch.set_num_threads(1 if few else self._threads)
@@ -252,8 +270,13 @@ class Together:
             free = self._decoders.setdefault(dtype, [])
             decoder = free.pop() if free else Decoder(self.loaded, dtype)
         decoder.pointwise = pointwise.compiled() if self._compiling else pointwise.EAGER
-        yield decoder
-        free.append(decoder)  # Not one that has failed, and may hold what it had by then.
+        try:
+            yield decoder
+        except BaseException:
+            decoder.forget()
+            raise
+        finally:
+            free.append(decoder)
 
     @contextlib.contextmanager
     def _stock_decoder(self) -> Iterator[Decoder | StockDecoder]:

@@ -7,7 +7,7 @@ import errno
 import queue
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -302,12 +302,13 @@ def _carry(
     before: Sequence[threading.Thread],
     shared: _Shared,
     channel: Channel,
-    stops: Mapping[int, GiveUp | Pause],
+    stops: MutableMapping[int, GiveUp | Pause],
 ) -> None:
     """A run from its beginning to its last word, when those `before` it have ended."""
     for thread in before:
         thread.join()
     tell(channel, _train(run, shared, channel, stops))
+    stops.pop(run.number, None)
 
 
 def _train(

@@ -209,6 +209,8 @@ class _Loop:
             pass
         except BaseException as error:
             self._told.put(error)
+        else:
+            self._told.put(Internal("TRL's trainer ended by itself, before the run did."))
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -86,6 +86,18 @@ def test_what_is_saved_is_what_peft_reads(loaded: LoadedBase, adapters: list[Pat
         }
         assert theirs.keys() == tensors.keys()
         assert all(torch.equal(theirs[name], tensor) for name, tensor in tensors.items())
+
+
+def test_it_begins_with_what_peft_draws(loaded: LoadedBase) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(ONE.seed)
+        model = get_peft_model(
+            AutoModelForCausalLM.from_pretrained(loaded.base_model.weights, dtype=torch.float32),
+            LoraConfig(r=ONE.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"),
+        )
+    drawn = dict(model.named_parameters())
+    for name, parameter in Adapter(loaded, ONE).parameters.items():
+        assert torch.equal(drawn[name.replace(".weight", ".default.weight")], parameter), name
 
 
 def test_an_unknown_target_module_is_named(loaded: LoadedBase) -> None:

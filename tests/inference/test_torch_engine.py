@@ -25,6 +25,7 @@ from kamerton.types import (
     Hyperparameters,
     TokenChoice,
 )
+from tests import bases
 
 GREEDY = GenerationConfig(temperature=0.0, top_p=1.0, top_k=0, max_output_tokens=12)
 FACTS = {"a": "alpha", "b": "бета", "c": "γάμμα 🎉", "d": "delta delta"}
@@ -346,3 +347,19 @@ def test_nothing_is_computed_for_who_did_not_ask(
     assert chunks and all(chunk.logprobs is None for chunk in chunks)
     with pytest.raises(Internal, match="nobody asked"):
         chunks_of(engine, loaded, None, TOLD)
+
+
+def test_with_soft_caps_a_batch_answers_as_each_alone(tmp_path: Path) -> None:
+    """Gemma 2: padding in front of the shorter prompt must not reach it."""
+    bases.gemma2(tmp_path)
+    model = weights.load(BaseModel(name="capped", weights=str(tmp_path)), "cpu").model
+    short, long = [5, 6, 7], [5, 6, 7, 8, 9, 10, 11, 12]
+    with torch.inference_mode():
+        alone = model(input_ids=torch.tensor([short])).logits[0, -1]
+        pad = len(long) - len(short)
+        both = model(
+            input_ids=torch.tensor([[0] * pad + short, long]),
+            attention_mask=torch.tensor([[0] * pad + [1] * len(short), [1] * len(long)]),
+            position_ids=torch.tensor([[0] * pad + [*range(len(short))], [*range(len(long))]]),
+        ).logits[0, -1]
+    torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-4)

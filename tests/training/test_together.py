@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,7 +18,7 @@ from kamerton.dataset.tutorial import EXAMPLES
 from kamerton.errors import Cancelled, FailedPrecondition
 from kamerton.inference import attention
 from kamerton.inference.weights import LoadedBase
-from kamerton.training import memory, pointwise, rows
+from kamerton.training import memory, pointwise, rows, together
 from kamerton.training.adapter import Adapter
 from kamerton.training.batches import Batch
 from kamerton.training.gemma3 import Decoder
@@ -187,6 +188,110 @@ def moved(loaded: LoadedBase, hyperparameters: Hyperparameters = ONE) -> Adapter
 
 def encoded(loaded: LoadedBase, first: int, last: int) -> list[Row]:
     return rows.encode_all(loaded.renderer, EXAMPLES[first:last], 512)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [(("q_proj", "v_proj"), ("k_proj", "o_proj")), (("up_proj",), ("gate_proj",))],
+)
+@HANDS
+def test_adapters_on_other_layers_do_not_mix(
+    loaded: LoadedBase, passes: list[int], layers: tuple[tuple[str, ...], ...], by_hand: bool
+) -> None:
+    shared = Together(loaded, Switches(by_hand=by_hand))
+    adapters = [moved(loaded, replace(ONE, target_modules=some)) for some in layers]
+    batch = encoded(loaded, 0, 4)
+    expected = []
+    for adapter in adapters:
+        loss = shared.gradients(adapter, batch)
+        assert adapter.flat.grad is not None
+        expected.append((loss, adapter.flat.grad.clone()))
+    losses = joined(shared, [(adapter, batch) for adapter in adapters])
+    assert passes[-1] == 2
+    for adapter, loss, (alone, gradient) in zip(adapters, losses, expected, strict=True):
+        assert loss == pytest.approx(alone, abs=1e-6)
+        torch.testing.assert_close(adapter.flat.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_who_comes_during_a_long_step_is_served(
+    loaded: LoadedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a lane waits for work before it closes."""
+    monkeypatch.setattr(together, "IDLE_SECONDS", 0.05)
+    shared = Together(loaded)
+    shared._lanes = 1
+    begun, go_on = threading.Event(), threading.Event()
+    honest = Together._pass
+
+    def slow(self: Together, chosen: list[Any]) -> None:
+        if not begun.is_set():
+            begun.set()
+            go_on.wait(5)
+        honest(self, chosen)
+
+    monkeypatch.setattr(Together, "_pass", slow)
+    batch, found = encoded(loaded, 0, 4), []
+
+    def ask() -> None:
+        found.append(shared.gradients(moved(loaded), batch))
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+    threads[0].start()
+    begun.wait(5)
+    threads[1].start()
+    time.sleep(0.3)
+    go_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert len(found) == 2
+
+
+def test_what_is_computed_twice_beside_others_is_the_same(
+    loaded: LoadedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps at once through stock modules, and answers beside them."""
+    shared = Together(loaded, Switches(by_hand=False, together=False))
+    shared._lanes = 2
+    asked = [
+        (moved(loaded, replace(ONE, seed=n)), encoded(loaded, 3 * n, 3 * n + 3)) for n in range(4)
+    ]
+    expected = []
+    for adapter, batch in asked:
+        shared.gradients(adapter, batch)
+        assert adapter.flat.grad is not None
+        expected.append(adapter.flat.grad.clone())
+    prompt = torch.arange(3, 9)[None]
+    answer = loaded.model.generate(prompt, max_new_tokens=8, do_sample=False)
+    monkeypatch.setattr(memory, "available", lambda device: 0)
+    answers = []
+
+    def answering() -> None:
+        for _ in range(6):
+            answers.append(loaded.model.generate(prompt, max_new_tokens=8, do_sample=False))
+
+    thread = threading.Thread(target=answering)
+    thread.start()
+    for _ in range(5):
+        joined(shared, asked)
+        for (adapter, _), gradient in zip(asked, expected, strict=True):
+            torch.testing.assert_close(adapter.flat.grad, gradient, rtol=1e-5, atol=1e-7)
+    thread.join()
+    assert len(answers) == 6 and all(torch.equal(other, answer) for other in answers)
+
+
+def test_an_interrupted_step_leaves_no_lane_taken(
+    loaded: LoadedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, adapter, batch = Together(loaded), moved(loaded), encoded(loaded, 0, 4)
+
+    def interrupted(self: Together, chosen: list[Any]) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Together, "_pass", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            shared.gradients(adapter, batch)
+    assert shared._busy == 0 and shared.gradients(adapter, batch) > 0
 
 
 def test_poisoned_weights_reach_no_neighbour(loaded: LoadedBase, passes: list[int]) -> None:
