@@ -139,7 +139,8 @@ class Soak:
         self._gap = gap
         # That a run is FAILED when it dies often without a step of progress is right where it is
         # the run that kills; here it is us.
-        self._server = Server(data, KAMERTON_MAX_ATTEMPTS="1000000")
+        # One after another: beside others a run has the same losses, but not the same bytes.
+        self._server = Server(data, KAMERTON_MAX_ATTEMPTS="1000000", KAMERTON_RUNS_TOGETHER="1")
         self._runs: list[Run] = []
         self._undisturbed: dict[Request, Run] = {}
         self._stopped: list[psutil.Process] = []

@@ -519,7 +519,7 @@ def test_what_is_not_finite_ends_the_run_there_and_what_was_is_kept(
     straight = run(loaded, tmp_path / "straight")
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpoints, "is_due", lambda self: saves == "each step")
+        patched.setattr(Checkpoints, "is_due", lambda *_: saves == "each step")
         poison(patched, value)
         with pytest.raises(FailedPrecondition, match=rf"The {what} .* at step 4, .*rate") as failed:
             run(loaded, folder)
@@ -614,7 +614,7 @@ def test_a_kill_changes_nothing_in_how_a_run_ends(
     every = {"each step": 1, "every fourth": 4, "never": 1000}[saved]
     calls = 0
 
-    def is_due(self: Checkpoints) -> bool:
+    def is_due(self: Checkpoints, runs: int = 1) -> bool:
         nonlocal calls
         calls += 1
         return calls % every == 0
