@@ -123,12 +123,8 @@ class TorchEngine:
                     request.on_chunk(failure)
 
     def _forget(self, adapter: Path) -> None:
-        try:
-            for resident in self._bases.values():
-                resident.forget(adapter)
-        except Exception:  # Whatever state it is in now, the next request loads it anew.
-            self._bases.clear()
-            report()
+        for resident in self._bases.values():
+            resident.forget(adapter)
 
     def _resident(self, base_model: BaseModel) -> Resident:
         if base_model not in self._bases:

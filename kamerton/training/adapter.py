@@ -90,10 +90,10 @@ class Adapter:
         self.scale = hyperparameters.lora_alpha / root
         self.dropout = hyperparameters.lora_dropout
         self.seed = hyperparameters.seed
-        layers = list(lora.linear_layers(loaded.model))
+        layers = lora.linear_layers(loaded.model)
         self.places = {name: place for place, name in enumerate(layers)}
         """Of all layers, in the model's order."""
-        shapes = _targets(loaded, hyperparameters.target_modules)
+        shapes = _targets(loaded, layers, hyperparameters.target_modules)
         self.layout = Layout.of(self.rank, shapes)
         self._config = {
             "peft_type": "LORA",
@@ -159,8 +159,9 @@ def save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
-def _targets(loaded: LoadedBase, wanted: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    layers = lora.linear_layers(loaded.model)
+def _targets(
+    loaded: LoadedBase, layers: Mapping[str, torch.nn.Linear], wanted: tuple[str, ...]
+) -> dict[str, tuple[int, int]]:
     shapes = {name: (layer.in_features, layer.out_features) for name, layer in layers.items()}
     if not shapes:
         raise FailedPrecondition(

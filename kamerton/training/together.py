@@ -202,8 +202,10 @@ class Together:
         chosen = [first]
         if not self._switches.together or first.kind == "logits":
             return chosen
-        most = min(self._most_tokens, memory.most_tokens(self.loaded))
         alike = [r for r in self._waiting if _kind(r) == _kind(first)]
+        if not alike:
+            return chosen
+        most = min(self._most_tokens, memory.most_tokens(self.loaded))
         for request in sorted(alike, key=lambda r: abs(r.tokens - first.tokens)):
             tokens = [r.tokens for r in chosen] + [request.tokens]
             whole = max(tokens) * len(tokens)
