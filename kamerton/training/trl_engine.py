@@ -9,6 +9,7 @@ are measured by the lean step, on the same weights.
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from torch import Tensor
 from kamerton.errors import FailedPrecondition, Internal, ResourceExhausted
 from kamerton.inference import catalog, weights
 from kamerton.inference.weights import LoadedBase
-from kamerton.interfaces import OnEvent, OnSnapshot
+from kamerton.interfaces import OnSnapshot
 from kamerton.training import train as lean
 from kamerton.training.adapter import Adapter
 from kamerton.training.checkpoints import MOMENTS
@@ -31,9 +32,7 @@ from kamerton.training.hyperparameters import total_steps
 from kamerton.training.outcome import Outcome
 from kamerton.training.rows import Row, rows_of_step
 from kamerton.training.steps import MAX_NORM, learning_rate, not_finite, peak_memory
-from kamerton.training.together import Together
-from kamerton.training.train import NO_LIMITS, Limits
-from kamerton.types import BaseModel, Example, Hyperparameters
+from kamerton.types import Hyperparameters
 
 try:
     from datasets import Dataset
@@ -51,38 +50,6 @@ IGNORED = -100
 
 _alone = threading.Lock()
 """Trainers share what accelerate keeps for the process."""
-
-
-def train(
-    base_model: BaseModel,
-    examples: Sequence[Example],
-    hyperparameters: Hyperparameters,
-    directory: Path,
-    on_snapshot: OnSnapshot,
-    *,
-    loaded: LoadedBase | None = None,
-    together: Together | None = None,
-    parent: Path | None = None,
-    held_out: Sequence[Example] = (),
-    limits: Limits = NO_LIMITS,
-    on_event: OnEvent = lambda kind, message, step: None,
-) -> Path:
-    """As `train.train`, which also says what it raises; only a batch that does not fit the memory
-    is not taken in parts, but ends the run with ResourceExhausted."""
-    return lean.train(
-        base_model,
-        examples,
-        hyperparameters,
-        directory,
-        on_snapshot,
-        loaded=loaded,
-        together=together,
-        parent=parent,
-        held_out=held_out,
-        limits=limits,
-        on_event=on_event,
-        kind=_Run,
-    )
 
 
 class _Run(lean.Run):
@@ -125,6 +92,11 @@ class _Run(lean.Run):
         if not math.isfinite(loss):
             raise not_finite("loss", loss, step)
         return loss
+
+
+train = functools.partial(lean.train, kind=_Run)
+"""As `train.train`, which also says what it raises; only a batch that does not fit the memory is
+not taken in parts, but ends the run with ResourceExhausted."""
 
 
 class _Handed(torch.optim.AdamW):
